@@ -1,0 +1,50 @@
+"""Structured logs: one JSON object a line, with the job and the stage that it belongs to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from contextvars import ContextVar
+
+job_id: ContextVar[str] = ContextVar("singscript_job_id", default="")
+stage: ContextVar[str] = ContextVar("singscript_stage", default="")
+
+# What every LogRecord has; anything beyond these came through `extra` and is logged as a field.
+_PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message, service, job, stage and what `extra` adds."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        created = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry: dict[str, object] = {
+            "time": f"{created}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if job := job_id.get():
+            entry["job"] = job
+        if current_stage := stage.get():
+            entry["stage"] = current_stage
+        entry |= {k: v for k, v in record.__dict__.items() if k not in _PLAIN}
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+def set_up_logging(service: str, level: str = "INFO") -> None:
+    """Sends all logs of this process to standard error as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(service))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())

@@ -1,0 +1,115 @@
+"""What happens around every call that a service answers: job id, log, cap on streams, errors.
+
+Order, from the outside in: job id → log → cap → errors → the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any
+
+import grpc
+from grpc_status import rpc_status
+
+from singscript_core import errors, logs
+from singscript_serving.channel import JOB_ID_KEY
+from singscript_serving.status import status_code, to_status
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every method of the singscript services; health and reflection pass as they are."""
+
+    def __init__(self, stage: str, max_streams: int) -> None:
+        self._stage = stage
+        self._max_streams = max_streams
+        self.active_streams = 0
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler: Any = await continuation(handler_call_details)
+        method = handler_call_details.method or ""
+        if handler is None or not method.startswith("/singscript."):
+            return handler
+        metadata = dict(handler_call_details.invocation_metadata or ())
+        job = str(metadata.get(JOB_ID_KEY, ""))
+        if not handler.response_streaming:
+            make, wrapped = grpc.unary_unary_rpc_method_handler, self._unary(handler.unary_unary, method, job)
+        elif handler.request_streaming:
+            make, wrapped = (
+                grpc.stream_stream_rpc_method_handler,
+                self._stream(handler.stream_stream, method, job),
+            )
+        else:
+            make, wrapped = (
+                grpc.unary_stream_rpc_method_handler,
+                self._stream(handler.unary_stream, method, job),
+            )
+        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+
+    def _unary(self, inner: Callable[..., Awaitable[Any]], method: str, job: str) -> Callable[..., Any]:
+        async def wrapped(request: Any, context: Context) -> Any:
+            async with self._around(context, method, job):
+                return await inner(request, context)
+
+        return wrapped
+
+    def _stream(self, inner: Callable[..., AsyncGenerator[Any]], method: str, job: str) -> Callable[..., Any]:
+        # A coroutine that writes, not a generator: so the service's generator is closed here when the client leaves.
+        async def wrapped(request: Any, context: Context) -> None:
+            async with self._around(context, method, job):
+                with self._slot():
+                    async with aclosing(inner(request, context)) as responses:
+                        async for response in responses:
+                            await context.write(response)
+
+        return wrapped
+
+    @asynccontextmanager
+    async def _around(self, context: Context, method: str, job: str) -> AsyncIterator[None]:
+        logs.job_id.set(job)
+        logs.stage.set(self._stage)
+        started_s, outcome = time.monotonic(), "failed"
+        try:
+            yield
+            outcome = "ok"
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        except errors.StageError as error:
+            await _abort(context, error)
+        except Exception:
+            log.exception("a defect in %s", method)
+            await _abort(context, errors.Internal("Something went wrong inside the service; its log has the details."))
+        finally:
+            elapsed_s = round(time.monotonic() - started_s, 3)
+            log.info("call ended", extra={"method": method, "outcome": outcome, "elapsed_s": elapsed_s})
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        if self.active_streams >= self._max_streams:
+            raise errors.Busy(
+                f"The {self._stage} serves as many streams as it may ({self._max_streams}). Try again later.",
+                retry_after_s=2.0,
+            )
+        self.active_streams += 1
+        try:
+            yield
+        finally:
+            self.active_streams -= 1
+
+
+async def _abort(context: Context, error: errors.StageError) -> None:
+    log.warning("%s", error.message, extra={"reason": error.reason, "code": status_code(error).name})
+    status = rpc_status.to_status(to_status(error))
+    await context.abort(status.code, status.details or "", trailing_metadata=tuple(status.trailing_metadata or ()))
