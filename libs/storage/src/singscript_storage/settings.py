@@ -1,0 +1,55 @@
+"""Where objects are kept, read from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from singscript_storage.folder import FolderStore
+from singscript_storage.s3 import S3Store
+from singscript_storage.store import ObjectStore
+
+
+class StorageSettings(BaseSettings):
+    """Read from `SINGSCRIPT_<FIELD>`. Either a folder or an S3 bucket, or neither."""
+
+    model_config = SettingsConfigDict(env_prefix="SINGSCRIPT_", extra="ignore", frozen=True)
+
+    storage_dir: Path | None = Field(None, description="Folder that objects are kept in.")
+    s3_endpoint: str = Field("", pattern=r"^[^/\s]*$", description="host:port of the S3 server, without https://.")
+    s3_bucket: str = Field("", description="Bucket that objects are kept in; it must exist.")
+    s3_access_key: str = Field("", description="Access key of the S3 server.")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the S3 server.")
+    s3_region: str = Field("us-east-1", description="Region of the bucket.")
+    s3_secure: bool = Field(True, description="Whether the S3 server is spoken to over TLS.")
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if self.storage_dir and self.s3_endpoint:
+            raise ValueError("set SINGSCRIPT_STORAGE_DIR or SINGSCRIPT_S3_ENDPOINT, not both")
+        if self.s3_endpoint and not (self.s3_bucket and self.s3_access_key and self.s3_secret_key.get_secret_value()):
+            raise ValueError("SINGSCRIPT_S3_ENDPOINT needs SINGSCRIPT_S3_BUCKET, _ACCESS_KEY and _SECRET_KEY beside it")
+        return self
+
+
+def open_store(settings: StorageSettings) -> ObjectStore | None:
+    """The store that the settings name; None when they name none. An S3 server is first spoken to when it is used.
+
+    Raises:
+        StorageUnavailable: the folder cannot be made or written.
+    """
+    if settings.storage_dir:
+        return FolderStore(settings.storage_dir)
+    if settings.s3_endpoint:
+        return S3Store(
+            settings.s3_endpoint,
+            bucket=settings.s3_bucket,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key.get_secret_value(),
+            region=settings.s3_region,
+            secure=settings.s3_secure,
+        )
+    return None

@@ -1,0 +1,178 @@
+"""What a store does, and the errors that it raises."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+from uuid import uuid4
+
+from singscript_core.errors import BrokenStream, InvalidInput, NotFound, Unavailable
+
+BLOCK_BYTES = 256 * 1024
+
+
+class InvalidKey(InvalidInput):
+    """Not a name that an object can have."""
+
+    reason = "INVALID_KEY"
+
+
+class ObjectNotFound(NotFound):
+    """No object of that name."""
+
+    reason = "OBJECT_NOT_FOUND"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"There is no object {key!r} in storage.", metadata={"key": key})
+
+
+class StorageUnavailable(Unavailable):
+    """The storage cannot be reached, refuses the credentials, has no such bucket, or is full."""
+
+    reason = "STORAGE_UNAVAILABLE"
+
+
+class ChecksumMismatch(BrokenStream):
+    """What was read is not what was stored."""
+
+    reason = "CHECKSUM_MISMATCH"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"The object {key!r} was damaged in storage: its checksum differs. Make it again.", metadata={"key": key}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What is known of an object.
+
+    Attributes:
+        sha256: lower-case hexadecimal; empty for an object that something else put into the bucket.
+    """
+
+    key: str
+    size_bytes: int
+    sha256: str
+    media_type: str
+
+
+class ObjectStore(Protocol):
+    """Whole objects under keys. Blocking; usable from several threads and processes at once.
+
+    An object is visible only once it is whole, and replaced in one step. Every method raises `InvalidKey` for a key
+    that `check_key` refuses, and `StorageUnavailable`.
+    """
+
+    def check(self) -> None:
+        """Returns if objects can be stored here now."""
+        ...
+
+    def put(self, key: str, path: Path, media_type: str) -> StoredObject:
+        """Stores a file, in place of what was there."""
+        ...
+
+    def fetch(self, key: str, path: Path) -> StoredObject:
+        """Writes an object to a file, which appears (or is replaced) only once it is whole and its checksum is right.
+
+        Raises:
+            ObjectNotFound, ChecksumMismatch.
+        """
+        ...
+
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Reader:
+        """Reads an object, or the part of it from `offset` (bytes) on; less than `length` where the object ends.
+
+        Raises:
+            ObjectNotFound: at once.
+            ChecksumMismatch: after the last block, when the whole object was read.
+        """
+        ...
+
+    def stat(self, key: str) -> StoredObject:
+        """What is known of an object.
+
+        Raises:
+            ObjectNotFound.
+        """
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """All keys that start with `prefix`, in order."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Removes an object. It is no error if there is none."""
+        ...
+
+
+class Reader:
+    """The blocks of an object, of at most a few hundred KiB each. Iterate over it inside a `with`.
+
+    Attributes:
+        stored: the whole object, also when only a part is read.
+    """
+
+    def __init__(
+        self, stored: StoredObject, blocks: Iterator[bytes], close: Callable[[], None], *, whole: bool
+    ) -> None:
+        self.stored = stored
+        self._blocks = blocks
+        self._close = close
+        self._whole = whole
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            block = next(self._blocks)
+        except StopIteration:
+            self.close()
+            if self._whole and self.stored.sha256 not in ("", self._digest.hexdigest()):
+                raise ChecksumMismatch(self.stored.key) from None
+            raise
+        except BaseException:
+            self.close()
+            raise
+        self._digest.update(block)
+        return block
+
+    def close(self) -> None:
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_range(offset: int, length: int | None) -> None:
+    """Raises `ValueError` for a part that no object can have."""
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError(f"offset {offset} and length {length} may not be negative")
+
+
+def save(reader: Reader, path: Path) -> StoredObject:
+    """Writes all of a reader to `path` by way of a file beside it, so that `path` is never half written."""
+    part = path.with_name(f".{uuid4().hex}.part")
+    digest = hashlib.sha256()
+    size_bytes = 0
+    try:
+        with reader, part.open("wb") as file:
+            for block in reader:
+                digest.update(block)
+                size_bytes += len(block)
+                file.write(block)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return replace(reader.stored, size_bytes=size_bytes, sha256=digest.hexdigest())
