@@ -1,0 +1,1 @@
+"""A link or an uploaded object in; PCM out, while it is read."""
