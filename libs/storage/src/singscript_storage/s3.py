@@ -111,9 +111,7 @@ class S3Store:
         check_range(offset, length)
         if offset == 0 and length is None:
             response = self._get(key)
-            return Reader(
-                _described(key, response), _blocks(response, self._translated(key)), _closer(response), whole=True
-            )
+            return self._reader(_described(key, response), response, whole=True)
         stored = self.stat(key)
         end = stored.size_bytes if length is None else min(offset + length, stored.size_bytes)
         if offset >= end:
