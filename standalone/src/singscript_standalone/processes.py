@@ -45,6 +45,7 @@ class Child:
 
     def start(self) -> None:
         """Starts it in a session of its own, so that Ctrl-C reaches only the parent, which stops all in order."""
+        self._close_lifeline()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "singscript_standalone.lifeline", *self.arguments],
@@ -78,8 +79,11 @@ class Child:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         finally:
-            if self.process.stdin:
-                self.process.stdin.close()
+            self._close_lifeline()
+
+    def _close_lifeline(self) -> None:
+        if self.process is not None and self.process.stdin:
+            self.process.stdin.close()
 
     def run_to_end(self, timeout_s: float) -> None:
         """Starts it and waits for a good end; raises ProcessFailed otherwise."""
@@ -93,8 +97,8 @@ class Child:
 class Supervisor:
     """Starts a child again when it ends by itself: a service that crashed must not end the whole system.
 
-    Args:
-        on_restart: called with the name of a child that was started again.
+    Attributes:
+        restarted: the names of those that were started again, in order.
     """
 
     MAX_RESTARTS = 5
