@@ -1,0 +1,1 @@
+"""The separator: sound in, vocals and instrumental out, while it still arrives."""
