@@ -20,7 +20,7 @@ class StorageSettings(BaseSettings):
 
     storage_dir: Path | None = Field(None, description="Folder that objects are kept in.")
     s3_endpoint: str = Field("", pattern=r"^[^/\s]*$", description="host:port of the S3 server, without https://.")
-    s3_bucket: str = Field("", description="Bucket that objects are kept in; it must exist.")
+    s3_bucket: str = Field("", pattern=r"^$|^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="Bucket that objects are kept in; it must exist.")
     s3_access_key: str = Field("", description="Access key of the S3 server.")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the S3 server.")
     s3_region: str = Field("us-east-1", description="Region of the bucket.")
