@@ -1,0 +1,157 @@
+"""Engine `sphinx`: PocketSphinx with the US English model of its wheel. It needs nothing else, and is poor on singing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singscript_core.events import Warned
+from singscript_transcriber.segments import Segment, Word
+
+_MODEL = "en-us"
+_FRAMES_A_SECOND = 100
+_VARIANT = re.compile(r"\(\d+\)$")
+# A pause of this length begins a new segment.
+_PAUSE_S = 0.6
+# A decoder takes about a third of the window's time on a free core; beyond this it hangs.
+_TIME_FACTOR = 20.0
+_TIME_EXTRA_S = 30.0
+
+
+class SphinxEngine:
+    """Decodes in child processes, at most `processes` at once; they are kept for the next window.
+
+    Args:
+        processes: each holds one decoder, about 150 MB.
+        min_confidence: segments whose words are less sure than this on average are dropped.
+    """
+
+    name = "sphinx"
+    max_window_s = 12.0
+    warnings = (
+        Warned(
+            "ENGLISH_ONLY",
+            "The words were heard by PocketSphinx, which knows only English and mishears much of what is sung. "
+            "For better words and other languages, set OPENAI_API_KEY or provide Whisper weights.",
+        ),
+    )
+
+    def __init__(self, processes: int, min_confidence: float = 0.15) -> None:
+        self._min_confidence = min_confidence
+        self._turns = threading.BoundedSemaphore(processes)
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+
+    def device(self) -> str:
+        return "cpu"
+
+    def model(self, wanted: str) -> str:
+        return _MODEL
+
+    def refusal(self, language: str) -> str:
+        return "" if language in ("", "en") else "it knows only English."
+
+    def problem(self, model: str) -> str:
+        if importlib.util.find_spec("pocketsphinx") is None:
+            return "PocketSphinx is not installed; install the package pocketsphinx."
+        return ""
+
+    def transcribe(self, samples: NDArray[np.float32], model: str, language: str) -> list[Segment]:
+        pcm = (np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+        with self._worker() as worker:
+            heard = worker.decode(pcm, timeout_s=_TIME_EXTRA_S + _TIME_FACTOR * len(samples) / 16_000)
+        words = [
+            Word(_VARIANT.sub("", word), first / _FRAMES_A_SECOND, (last + 1) / _FRAMES_A_SECOND, min(1.0, probability))
+            for word, first, last, probability in heard
+            if not word.startswith(("<", "["))
+        ]
+        segments = [_segment(run) for run in _runs(words)]
+        return [segment for segment in segments if _confidence(segment.words) >= self._min_confidence]
+
+    def close(self) -> None:
+        with self._lock:
+            workers, self._idle = self._idle, []
+        for worker in workers:
+            worker.close()
+
+    @contextmanager
+    def _worker(self) -> Iterator[_Worker]:
+        with self._turns:
+            with self._lock:
+                worker = self._idle.pop() if self._idle else None
+            worker = worker or _Worker()
+            try:
+                yield worker
+            except BaseException:
+                worker.close()
+                raise
+            with self._lock:
+                self._idle.append(worker)
+
+
+class _Worker:
+    """One child process with one decoder."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "singscript_transcriber.engines.sphinx_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def decode(self, pcm: bytes, timeout_s: float) -> list[tuple[str, int, int, float]]:
+        stdin, stdout = self._pipes()
+        watchdog = threading.Timer(timeout_s, self._process.kill)
+        watchdog.start()
+        try:
+            stdin.write(struct.pack("<I", len(pcm)) + pcm)
+            stdin.flush()
+            line = stdout.readline()
+        finally:
+            watchdog.cancel()
+        if not line.endswith(b"\n"):
+            raise RuntimeError(f"the decoder process ended (exit status {self._process.wait(5)})")
+        return json.loads(line)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait(5)
+        for pipe in self._pipes():
+            with suppress(BrokenPipeError):  # what was not written yet is of no use any more
+                pipe.close()
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        return self._process.stdin, self._process.stdout
+
+
+def _runs(words: list[Word]) -> Iterator[tuple[Word, ...]]:
+    """Words in runs without a long pause."""
+    run: list[Word] = []
+    for word in words:
+        if run and word.start_s - run[-1].end_s >= _PAUSE_S:
+            yield tuple(run)
+            run = []
+        run.append(word)
+    if run:
+        yield tuple(run)
+
+
+def _segment(words: tuple[Word, ...]) -> Segment:
+    text = " ".join(word.text for word in words)
+    return Segment(words[0].start_s, words[-1].end_s, text, words, "en", SphinxEngine.name, _MODEL)
+
+
+def _confidence(words: tuple[Word, ...]) -> float:
+    return sum(word.confidence or 0.0 for word in words) / len(words)
