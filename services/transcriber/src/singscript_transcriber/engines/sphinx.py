@@ -1,4 +1,4 @@
-"""Engine `sphinx`: PocketSphinx with the US English model of its wheel. It needs nothing else, and is poor on singing."""
+"""Engine `sphinx`: PocketSphinx with the US English model of its wheel. Needs nothing else; poor on singing."""
 
 from __future__ import annotations
 

@@ -1,0 +1,167 @@
+"""The gRPC side of the transcriber: requests to sound, segments and events to responses."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import grpc
+from singscript.media.v1 import media_pb2
+from singscript.transcriber.v1 import transcriber_pb2, transcriber_pb2_grpc
+
+from singscript_audio.chunks import ChunkWriter, audio_format
+from singscript_core.errors import InvalidInput
+from singscript_core.events import Progress, StageEvent
+from singscript_serving.bridge import Relay, run_engine
+from singscript_serving.events import duration, seconds, to_proto
+from singscript_serving.server import Service
+from singscript_serving.status import UpstreamNotConfigured
+from singscript_storage import ObjectStore
+from singscript_transcriber import sources
+from singscript_transcriber.chain import EngineChain, Wanted
+from singscript_transcriber.languages import LANGUAGES
+from singscript_transcriber.segments import Segment
+from singscript_transcriber.settings import TranscriberSettings
+from singscript_transcriber.sources import Block, Request, Response
+from singscript_transcriber.transcribe import transcribe
+from singscript_transcriber.vad import SAMPLE_RATE_HZ
+
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def transcriber(settings: TranscriberSettings, chain: EngineChain, store: ObjectStore | None) -> Service:
+    """The service, ready to be served. Without a `store` it takes no stored objects. The caller closes the chain."""
+    servicer = _Servicer(settings, chain, store)
+
+    async def check_engines() -> None:
+        await asyncio.to_thread(chain.states)
+
+    return Service(
+        full_name=transcriber_pb2.DESCRIPTOR.services_by_name["TranscriberService"].full_name,
+        add=partial(transcriber_pb2_grpc.add_TranscriberServiceServicer_to_server, servicer),
+        on_start=check_engines,
+    )
+
+
+class _Servicer(transcriber_pb2_grpc.TranscriberServiceServicer):
+    def __init__(self, settings: TranscriberSettings, chain: EngineChain, store: ObjectStore | None) -> None:
+        self._settings = settings
+        self._chain = chain
+        self._store = store
+
+    async def ListEngines(
+        self, request: transcriber_pb2.ListEnginesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> transcriber_pb2.ListEnginesResponse:
+        states = await asyncio.to_thread(self._chain.states)
+        engines = [
+            transcriber_pb2.TranscriberEngine(
+                engine=state.engine, model=state.model, available=not state.problem, problem=state.problem
+            )
+            for state in states
+        ]
+        return transcriber_pb2.ListEnginesResponse(engines=engines)
+
+    async def Transcribe(
+        self, request_iterator: AsyncIterator[Request], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[Response]:
+        config = await sources.first_config(request_iterator)
+        wanted = _wanted(config)
+        source = self._source(config, request_iterator, context.time_remaining())
+        work = partial(transcribe, chain=self._chain, wanted=wanted)
+        total_s: float | None = None
+        index = 0
+        async with aclosing(run_engine(work, _relayed(source, echo=config.echo_audio))) as results:
+            async for result in results:
+                if isinstance(result, Relay):
+                    media = result.message.media
+                    if media.HasField("duration"):
+                        total_s = seconds(media.duration)
+                    yield result.message
+                elif isinstance(result, Segment):
+                    yield Response(segment=_segment(index, result))
+                    index += 1
+                else:
+                    yield Response(event=_event(result, total_s))
+
+    def _source(
+        self, config: transcriber_pb2.TranscribeConfig, requests: AsyncIterator[Request], timeout_s: float | None
+    ) -> AsyncGenerator[Response | Block]:
+        settings = self._settings
+        match config.WhichOneof("source"):
+            case "inline":
+                return sources.inline(config.inline, requests)
+            case "object":
+                if self._store is None:
+                    raise InvalidInput("This transcriber has no storage to read from. Send the audio itself.")
+                return sources.stored(config.object.key, self._store, settings.max_duration_s)
+            case "download":
+                if not settings.downloader:
+                    raise UpstreamNotConfigured(
+                        "This transcriber was given no downloader. Set SINGSCRIPT_DOWNLOADER, or send the audio itself."
+                    )
+                return sources.downloaded(config.download, settings.downloader, timeout_s)
+            case "separate":
+                if not settings.separator:
+                    raise UpstreamNotConfigured(
+                        "This transcriber was given no separator. Set SINGSCRIPT_SEPARATOR, or send the audio itself."
+                    )
+                return sources.separated(config.separate, requests, settings.separator, timeout_s)
+            case None:
+                raise InvalidInput("The config names no source. Set inline, object, download or separate.")
+
+
+async def _relayed(source: AsyncGenerator[Response | Block], *, echo: bool) -> AsyncGenerator[Block | Relay[Response]]:
+    """Blocks for the engine; with `echo`, each goes to the client first, so that no segment is ahead of its audio."""
+    writer = ChunkWriter(1)
+    if echo:
+        yield Relay(Response(format=audio_format(SAMPLE_RATE_HZ, 1)))
+    async with aclosing(source):
+        async for item in source:
+            if isinstance(item, Response):
+                yield Relay(item)
+                continue
+            if echo:
+                for chunk in writer.chunks(item.reshape(-1, 1)):
+                    yield Relay(Response(chunk=chunk))
+            yield item
+    if echo:
+        yield Relay(Response(trailer=writer.trailer()))
+
+
+def _wanted(config: transcriber_pb2.TranscribeConfig) -> Wanted:
+    language = config.language.lower()
+    if language and language not in LANGUAGES:
+        raise InvalidInput(f'The language "{config.language[:20]}" is unknown. Give an ISO 639-1 code such as "en".')
+    if config.model and not _MODEL.fullmatch(config.model):
+        raise InvalidInput("That is no name of a model. Give one such as small, or none for the default.")
+    return Wanted(tuple(config.engines), config.model, language)
+
+
+def _event(event: StageEvent, total_s: float | None) -> media_pb2.StageEvent:
+    if isinstance(event, Progress) and event.total_s is None:
+        event = replace(event, total_s=total_s)
+    return to_proto(media_pb2.STAGE_TRANSCRIBE, event)
+
+
+def _segment(index: int, segment: Segment) -> transcriber_pb2.Segment:
+    words = [
+        transcriber_pb2.Word(
+            text=word.text, start=duration(word.start_s), end=duration(word.end_s), confidence=word.confidence
+        )
+        for word in segment.words
+    ]
+    return transcriber_pb2.Segment(
+        index=index,
+        start=duration(segment.start_s),
+        end=duration(segment.end_s),
+        text=segment.text,
+        words=words,
+        language=segment.language,
+        engine=segment.engine,
+        model=segment.model,
+    )
