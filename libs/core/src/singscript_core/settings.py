@@ -14,10 +14,10 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SINGSCRIPT_", extra="ignore", frozen=True)
 
-    listen: str = Field("127.0.0.1:0", description="Address and port to serve on; port 0 takes a free one.")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
-    max_streams: int = Field(8, ge=1, description="Streams served at once; one more is refused as BUSY.")
-    drain_s: float = Field(20.0, ge=0, description="How long running streams may go on after SIGTERM.")
+    listen: str = Field(default="127.0.0.1:0", description="Address and port to serve on; port 0 takes a free one.")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    max_streams: int = Field(default=8, ge=1, description="Streams served at once; one more is refused as BUSY.")
+    drain_s: float = Field(default=20.0, ge=0, description="How long running streams may go on after SIGTERM.")
 
 
 class ModelSettings(BaseSettings):
@@ -29,4 +29,4 @@ class ModelSettings(BaseSettings):
         default_factory=lambda: Path(platformdirs.user_data_dir("singscript")) / "models",
         description="Weights are looked for here first, and kept here when downloaded.",
     )
-    allow_model_download: bool = Field(True, description="Whether weights may be fetched from their hub.")
+    allow_model_download: bool = Field(default=True, description="Whether weights may be fetched from their hub.")

@@ -12,19 +12,23 @@ from singscript_storage.folder import FolderStore
 from singscript_storage.s3 import S3Store
 from singscript_storage.store import ObjectStore
 
+_BUCKET = r"^$|^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+
 
 class StorageSettings(BaseSettings):
     """Read from `SINGSCRIPT_<FIELD>`. Either a folder or an S3 bucket, or neither."""
 
     model_config = SettingsConfigDict(env_prefix="SINGSCRIPT_", extra="ignore", frozen=True)
 
-    storage_dir: Path | None = Field(None, description="Folder that objects are kept in.")
-    s3_endpoint: str = Field("", pattern=r"^[^/\s]*$", description="host:port of the S3 server, without https://.")
-    s3_bucket: str = Field("", pattern=r"^$|^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="Bucket that objects are kept in; it must exist.")
-    s3_access_key: str = Field("", description="Access key of the S3 server.")
-    s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the S3 server.")
-    s3_region: str = Field("us-east-1", description="Region of the bucket.")
-    s3_secure: bool = Field(True, description="Whether the S3 server is spoken to over TLS.")
+    storage_dir: Path | None = Field(default=None, description="Folder that objects are kept in.")
+    s3_endpoint: str = Field(
+        default="", pattern=r"^[^/\s]*$", description="host:port of the S3 server, without https://."
+    )
+    s3_bucket: str = Field(default="", pattern=_BUCKET, description="Bucket for the objects; it must exist.")
+    s3_access_key: str = Field(default="", description="Access key of the S3 server.")
+    s3_secret_key: SecretStr = Field(default=SecretStr(""), description="Secret key of the S3 server.")
+    s3_region: str = Field(default="us-east-1", description="Region of the bucket.")
+    s3_secure: bool = Field(default=True, description="Whether the S3 server is spoken to over TLS.")
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from singscript_core import logs
+
+
+@pytest.fixture(autouse=True)
+def root_logger_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_a_log_is_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up_logging("separator")
+    logging.getLogger("some.where").warning("two\nlines, %s", "ünïcode", extra={"samples": 7, "odd": object})
+    (entry,) = logged(capsys)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.pop("time"))
+    assert entry.pop("odd") == "<class 'object'>"
+    assert entry == {
+        "level": "warning",
+        "service": "separator",
+        "logger": "some.where",
+        "message": "two\nlines, ünïcode",
+        "samples": 7,
+    }
+
+
+def test_job_and_stage_are_added_while_they_are_known(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up_logging("separator")
+    job, stage = logs.job_id.set("j1"), logs.stage.set("separate")
+    try:
+        logging.info("with")
+    finally:
+        logs.job_id.reset(job)
+        logs.stage.reset(stage)
+    logging.info("without")
+    first, second = logged(capsys)
+    assert (first["job"], first["stage"]) == ("j1", "separate")
+    assert "job" not in second
+    assert "stage" not in second
+
+
+def test_an_exception_is_logged_with_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up_logging("separator")
+    try:
+        raise RuntimeError("broken")
+    except RuntimeError:
+        logging.exception("it failed")
+    (entry,) = logged(capsys)
+    assert "RuntimeError: broken" in entry["exception"]
+
+
+def test_the_level_is_kept_and_a_second_set_up_replaces_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up_logging("first")
+    logs.set_up_logging("second", "warning")
+    logging.info("too low")
+    logging.error("once")
+    (entry,) = logged(capsys)
+    assert (entry["service"], entry["message"]) == ("second", "once")
