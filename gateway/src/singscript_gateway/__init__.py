@@ -1,0 +1,1 @@
+"""Takes jobs over REST, keeps them in Postgres, and drives the pipeline."""

@@ -1,0 +1,63 @@
+"""Entry: `python -m singscript_gateway migrate|api|dispatcher`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from pydantic import ValidationError
+
+from singscript_core.errors import StageError
+from singscript_core.logs import set_up_logging
+from singscript_gateway import database, dispatcher
+from singscript_gateway.api import server
+from singscript_gateway.settings import ApiSettings, DatabaseSettings, DispatcherSettings
+
+logger = logging.getLogger("singscript_gateway")
+
+
+def main() -> None:
+    """Runs one process of the gateway; exits with 2 when its settings are wrong, with 1 when it cannot go on."""
+    parser = argparse.ArgumentParser(prog="python -m singscript_gateway", description=__doc__)
+    parser.add_argument("process", choices=["migrate", "api", "dispatcher"])
+    process = parser.parse_args().process
+    try:
+        match process:
+            case "migrate":
+                _migrate(DatabaseSettings())  # pyright: ignore[reportCallIssue]  (filled from the environment)
+            case "api":
+                _api(ApiSettings())  # pyright: ignore[reportCallIssue]
+            case _:
+                _dispatch(DispatcherSettings())  # pyright: ignore[reportCallIssue]
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "SINGSCRIPT_" + "_".join(str(part) for part in problem["loc"]).upper() if problem["loc"] else ""
+            print(f"{name}: {problem['msg']}".removeprefix(": "), file=sys.stderr)
+        sys.exit(2)
+    except (StageError, dispatcher.MigrationsMissing) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def _migrate(settings: DatabaseSettings) -> None:
+    set_up_logging("migrate", settings.log_level)
+    applied = asyncio.run(database.migrate(settings.database_url))
+    logger.info("the database is up to date", extra={"applied": applied})
+
+
+def _api(settings: ApiSettings) -> None:
+    set_up_logging("gateway", settings.log_level)
+    server.serve(settings)
+
+
+def _dispatch(settings: DispatcherSettings) -> None:
+    set_up_logging("dispatcher", settings.log_level)
+    # It logs each task's arguments; ours has its own lines.
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    asyncio.run(dispatcher.run(settings))
+
+
+if __name__ == "__main__":
+    main()

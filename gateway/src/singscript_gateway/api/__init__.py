@@ -1,0 +1,1 @@
+"""The REST side: routes, their shapes, uploads, server-sent events, problems."""

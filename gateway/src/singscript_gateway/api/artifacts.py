@@ -1,0 +1,133 @@
+"""What a job left behind: its result, and each of its files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import StreamingResponse
+
+from singscript_gateway.api.gateway import GatewayDep, JobDep
+from singscript_gateway.api.problems import Problem, ProblemError, problem_of, problem_response
+from singscript_gateway.api.shapes import JobResult, artifact_shape
+from singscript_gateway.jobs.model import Artifact
+from singscript_gateway.jobs.states import JobState
+from singscript_storage import ObjectStore, Reader
+
+router = APIRouter(tags=["jobs"])
+
+RESULT_NAME = "words.json"
+# What may be shown in a page of ours; anything else, such as HTML from a link, is for saving only.
+_SHOWN = re.compile(r"(audio|video)/[\w.+-]+|application/json|text/plain|application/x-subrip|text/vtt")
+
+
+@router.get(
+    "/api/jobs/{job_id}/result",
+    summary="The words of a job that succeeded",
+    response_model=JobResult,
+    responses={
+        404: {"model": Problem, "description": "JOB_NOT_FOUND"},
+        409: {
+            "model": Problem,
+            "description": "JOB_NOT_FINISHED, JOB_CANCELLED, or why it failed on our side",
+        },
+        422: {"model": Problem, "description": "Why it failed when the input is at fault"},
+    },
+)
+async def get_result(gateway: GatewayDep, job: JobDep) -> JobResult | Response:
+    """Media, lines with timed words, what was heard, engines and warnings, and the files that can be fetched."""
+    if job.problem:
+        return problem_response(problem_of(job.problem))
+    if job.state is JobState.CANCELLED:
+        raise ProblemError(409, "JOB_CANCELLED", "The job was cancelled; it has no result.", state=job.state)
+    if job.state is not JobState.SUCCEEDED:
+        detail = f"The job is {job.state}; its result comes when it has succeeded."
+        raise ProblemError(409, "JOB_NOT_FINISHED", detail, state=job.state)
+    artifacts = await gateway.store.artifacts(job.id)
+    key = next(a.key for a in artifacts if a.name == RESULT_NAME)
+    words = json.loads(await asyncio.to_thread(_read, gateway.objects, key))
+    return JobResult(id=job.id, words=words, artifacts=[artifact_shape(job.id, a) for a in artifacts])
+
+
+@router.get(
+    "/api/jobs/{job_id}/artifacts/{name}",
+    summary="A file that a job made",
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "The whole file.", "content": {"application/octet-stream": {}}},
+        206: {"description": "The part that `Range` asked for."},
+        304: {"description": "`If-None-Match` has its ETag, which is its SHA-256."},
+        404: {"model": Problem, "description": "JOB_NOT_FOUND, ARTIFACT_NOT_FOUND, OBJECT_NOT_FOUND"},
+        416: {"model": Problem, "description": "RANGE_NOT_SATISFIABLE"},
+    },
+)
+async def get_artifact(
+    gateway: GatewayDep,
+    job: JobDep,
+    name: str,
+    range: Annotated[str | None, Header(description="One range of bytes.")] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Such as `vocals.flac`, `instrumental.flac`, `words.json`, `lyrics.srt`. Also before the job has ended."""
+    artifact = next((a for a in await gateway.store.artifacts(job.id) if a.name == name), None)
+    if artifact is None:
+        raise ProblemError(
+            404, "ARTIFACT_NOT_FOUND", "The job has no file of this name. Its artifacts are listed in it."
+        )
+    headers = _headers(artifact)
+    if if_none_match and headers["ETag"] in (tag.strip().removeprefix("W/") for tag in if_none_match.split(",")):
+        return Response(status_code=304, headers=headers)
+    first, last = _span(range, artifact.size_bytes)
+    length = last - first + 1
+    headers["Content-Length"] = str(length)
+    status = 200
+    if range is not None and length < artifact.size_bytes:
+        status = 206
+        headers["Content-Range"] = f"bytes {first}-{last}/{artifact.size_bytes}"
+    reader = await asyncio.to_thread(gateway.objects.open, artifact.key, first, length)
+    return StreamingResponse(_blocks(reader), status, headers, artifact.media_type)
+
+
+def _headers(artifact: Artifact) -> dict[str, str]:
+    shown = _SHOWN.fullmatch(artifact.media_type)
+    name = re.sub(r"[^\w. -]", "_", artifact.name, flags=re.ASCII)
+    return {
+        "ETag": f'"{artifact.sha256}"',
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f'{"inline" if shown else "attachment"}; filename="{name}"',
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }
+
+
+def _span(header: str | None, size_bytes: int) -> tuple[int, int]:
+    """First and last byte to send; all of them for a header that is none of one range."""
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header or "")
+    if not match or match.group(1, 2) == ("", ""):
+        return 0, size_bytes - 1
+    start, end = match.group(1, 2)
+    if start == "":
+        first, last = max(0, size_bytes - int(end)), size_bytes - 1
+    else:
+        first, last = int(start), min(int(end or size_bytes), size_bytes - 1)
+    if first > last and end and start and int(end) < int(start):
+        return 0, size_bytes - 1
+    if first > last:
+        detail = f"The file has {size_bytes} bytes; the range lies outside."
+        raise ProblemError(416, "RANGE_NOT_SATISFIABLE", detail, size_bytes=size_bytes)
+    return first, last
+
+
+def _read(objects: ObjectStore, key: str) -> bytes:
+    with objects.open(key) as reader:
+        return b"".join(reader)
+
+
+async def _blocks(reader: Reader) -> AsyncIterator[bytes]:
+    with reader:
+        while block := await asyncio.to_thread(next, reader, b""):
+            yield block

@@ -1,0 +1,94 @@
+"""A job's events as they happen: server-sent events that go on where the client left off."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+import psycopg
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
+
+from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep
+from singscript_gateway.api.problems import Problem
+from singscript_gateway.api.shapes import event_data
+from singscript_gateway.jobs.listen import POLL_S, pause
+from singscript_gateway.jobs.model import Event
+from singscript_gateway.jobs.states import JobState
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(tags=["jobs"])
+
+_PAGE = 500
+_MAX_SEQ = 2**63 - 1
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+@router.get(
+    "/api/jobs/{job_id}/events",
+    summary="Watch a job",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Events from the first, or the one after `Last-Event-ID`, to the final one.",
+            "content": {
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "example": 'id: 7\nevent: progress\ndata: {"stage": "separate", "done_s": 12.5}\n\n',
+                }
+            },
+        },
+        204: {"description": "The job has ended, and nothing happened after `Last-Event-ID`."},
+        404: {"model": Problem, "description": "JOB_NOT_FOUND"},
+    },
+)
+async def watch_job(
+    gateway: GatewayDep,
+    job: JobDep,
+    last_event_id: Annotated[
+        int | None, Header(ge=0, le=_MAX_SEQ, description="Number of the last event seen.")
+    ] = None,
+    after: Annotated[int, Query(ge=0, le=_MAX_SEQ, description="As `Last-Event-ID`, which wins.")] = 0,
+) -> Response:
+    """Each event has a number (`id`), a kind (`event`) and JSON data with `at`, `attempt` and what the kind has:
+    `state`, `stage`, `progress`, `warning`, `engine`, `artifact`, `media`, `segment`, `line`.
+    The stream ends after the event that says how the job ended. Comments keep it open in between.
+    """
+    start = after if last_event_id is None else last_event_id
+    if job.state.final and start >= job.last_seq:
+        # Tells an EventSource not to come back.
+        return Response(status_code=204)
+    return StreamingResponse(_stream(gateway, job.id, start), media_type="text/event-stream", headers=_HEADERS)
+
+
+async def _stream(gateway: Gateway, job_id: UUID, after: int) -> AsyncIterator[bytes]:
+    yield format_sse_event(data_str=None, retry=2000)
+    sent_at_s = time.monotonic()
+    with gateway.events.waiting(str(job_id)) as changed:
+        while not gateway.closing.is_set():
+            try:
+                events = await gateway.store.events_after(job_id, after, _PAGE)
+            except psycopg.OperationalError as error:
+                logger.warning("the events wait for the database: %s", str(error).strip())
+                events = []
+            for event in events:
+                data = json.dumps(event_data(job_id, event), ensure_ascii=False)
+                yield format_sse_event(data_str=data, event=event.kind, id=str(event.seq))
+                after, sent_at_s = event.seq, time.monotonic()
+                if _is_last(event):
+                    return
+            if len(events) < _PAGE:
+                await pause(changed, min(POLL_S, gateway.settings.sse_heartbeat_s))
+            if time.monotonic() - sent_at_s >= gateway.settings.sse_heartbeat_s:
+                yield format_sse_event(data_str=None, comment="heartbeat")
+                sent_at_s = time.monotonic()
+
+
+def _is_last(event: Event) -> bool:
+    return event.kind == "state" and JobState(event.data["state"]).final

@@ -1,0 +1,147 @@
+"""Every error as application/problem+json (RFC 9457), with the same `reason` that gRPC and the logs have."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import psycopg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from singscript_core.errors import StageError
+from singscript_gateway.jobs.model import Failure
+from singscript_serving.status import status_code
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 422,
+    grpc.StatusCode.FAILED_PRECONDITION: 422,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    grpc.StatusCode.ABORTED: 502,
+}
+
+
+class Problem(BaseModel):
+    """What went wrong; further members are plain facts, such as `state` or `limit_bytes`."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {
+                "type": "urn:singscript:problem:JOB_NOT_FINISHED",
+                "title": "Job not finished",
+                "status": 409,
+                "detail": "The job is running; its result comes when it has succeeded.",
+                "reason": "JOB_NOT_FINISHED",
+                "state": "running",
+            }
+        },
+    )
+
+    type: str = Field(description="`urn:singscript:problem:` and the reason.")
+    title: str = Field(description="The reason in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened and what to do.")
+    reason: str = Field(description="Stable, UPPER_SNAKE.")
+
+
+class ProblemError(Exception):
+    """Raised by a route to answer with a problem."""
+
+    def __init__(self, status: int, reason: str, detail: str, **facts: object) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+        self.facts = facts
+
+
+def problem(status: int, reason: str, detail: str, **facts: object) -> dict[str, Any]:
+    """The body of a problem."""
+    return {
+        "type": f"urn:singscript:problem:{reason}",
+        "title": reason.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+    } | facts
+
+
+def problem_of(failure: Failure) -> dict[str, Any]:
+    """The problem of a failed job: 422 when its input is at fault, 409 (there is no result) otherwise."""
+    facts: dict[str, object] = {**failure.facts, "state": "failed"}
+    if failure.stage:
+        facts["stage"] = failure.stage
+    return problem(422 if failure.input_at_fault else 409, failure.reason, failure.message) | facts
+
+
+def problem_response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(body, status_code=body["status"], media_type=MEDIA_TYPE, headers=headers)
+
+
+def invalid_input(error: ValidationError | RequestValidationError) -> dict[str, Any]:
+    """The problem of a request that does not fit its description; the values themselves are not repeated."""
+    errors = [{"field": _field(e["loc"]), "message": e["msg"].removeprefix("Value error, ")} for e in error.errors()]
+    first = errors[0] if errors else {"field": "", "message": ""}
+    where = f"{first['field']}: " if first["field"] else ""
+    return problem(422, "INVALID_INPUT", f"The request cannot be used. {where}{first['message']}.", errors=errors)
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location if part not in ("body", "query", "header", "path"))
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Makes every error of `app` a problem."""
+
+    async def on_problem(_: Request, error: ProblemError) -> JSONResponse:
+        return problem_response(problem(error.status, error.reason, error.detail, **error.facts))
+
+    async def on_stage_error(_: Request, error: StageError) -> JSONResponse:
+        status = _STATUS.get(status_code(error), 500)
+        headers = {"Retry-After": str(max(1, round(error.retry_after_s or 2)))} if status == 503 else None
+        return problem_response(problem(status, error.reason, error.message, **error.metadata), headers)
+
+    async def on_validation(_: Request, error: RequestValidationError) -> JSONResponse:
+        if any(e["loc"][0] == "path" for e in error.errors()):
+            return problem_response(problem(404, "JOB_NOT_FOUND", "There is no job with this id."))
+        return problem_response(invalid_input(error))
+
+    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        match error.status_code:
+            case 404:
+                body = problem(404, "NOT_FOUND", "There is nothing at this address. /docs lists what there is.")
+            case 405:
+                detail = f"{request.method} cannot be used here. /docs lists what can."
+                body = problem(405, "METHOD_NOT_ALLOWED", detail)
+            case status:
+                body = problem(status, f"HTTP_{status}", str(error.detail))
+        return problem_response(body, error.headers)
+
+    async def on_database(_: Request, error: psycopg.OperationalError) -> JSONResponse:
+        logger.error("the database does not answer: %s", str(error).strip())
+        detail = "The database does not answer. Nothing was changed; try again in a moment."
+        return problem_response(problem(503, "DATABASE_UNAVAILABLE", detail), {"Retry-After": "2"})
+
+    async def on_defect(_: Request, error: Exception) -> JSONResponse:
+        detail = "Something went wrong inside the gateway; its log has the details."
+        return problem_response(problem(500, "INTERNAL", detail))
+
+    app.add_exception_handler(ProblemError, on_problem)  # pyright: ignore[reportArgumentType]
+    app.add_exception_handler(StageError, on_stage_error)  # pyright: ignore[reportArgumentType]
+    app.add_exception_handler(RequestValidationError, on_validation)  # pyright: ignore[reportArgumentType]
+    app.add_exception_handler(HTTPException, on_http)  # pyright: ignore[reportArgumentType]
+    app.add_exception_handler(psycopg.OperationalError, on_database)  # pyright: ignore[reportArgumentType]
+    app.add_exception_handler(Exception, on_defect)

@@ -1,0 +1,92 @@
+"""The API's process: the application, and uvicorn around it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from singscript_core.errors import InvalidInput
+from singscript_gateway.api import artifacts, events, health, jobs
+from singscript_gateway.api.gateway import Gateway
+from singscript_gateway.api.problems import add_handlers
+from singscript_gateway.database import make_pool
+from singscript_gateway.jobs.listen import EVENTS, Listener
+from singscript_gateway.jobs.queue import make_queue
+from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.settings import ApiSettings
+from singscript_storage import ObjectStore, StorageSettings, open_store
+
+logger = logging.getLogger(__name__)
+
+
+class StorageNotConfigured(InvalidInput):
+    """The gateway keeps uploads and serves files: it cannot do without."""
+
+    reason = "STORAGE_NOT_CONFIGURED"
+
+
+def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
+    """The application; it connects to the database when it starts, and also starts without one."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with (
+            make_pool(settings.database_url) as pool,
+            Listener(EVENTS).running(settings.database_url) as listener,
+        ):
+            store = JobStore(pool, make_queue())
+            app.state.gateway = Gateway(settings, store, objects, listener, asyncio.Event())
+            yield
+
+    app = FastAPI(
+        title="Singscript",
+        version="0.1.0",
+        summary="A song or a talk in; its vocals, its words with their times, and subtitles out.",
+        description="Every error is application/problem+json (RFC 9457) with a stable `reason`.",
+        lifespan=lifespan,
+    )
+    add_handlers(app)
+    for part in (jobs, events, artifacts, health):
+        app.include_router(part.router)
+    return app
+
+
+def serve(settings: ApiSettings) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        StorageNotConfigured.
+        StorageUnavailable: the storage cannot be used at all.
+    """
+    objects = open_store(StorageSettings())  # pyright: ignore[reportCallIssue]  (filled from the environment)
+    if objects is None:
+        raise StorageNotConfigured(
+            "The gateway needs storage. Set SINGSCRIPT_STORAGE_DIR, or SINGSCRIPT_S3_ENDPOINT and SINGSCRIPT_S3_BUCKET."
+        )
+    host, _, port = settings.listen.rpartition(":")
+    config = uvicorn.Config(
+        make_app(settings, objects),
+        host=host.strip("[]"),
+        port=int(port),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+    )
+    _Server(config).run()
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Event streams would hold the process open for as long as their jobs run: they are told to end."""
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        if gateway := getattr(app.state, "gateway", None):
+            gateway.closing.set()
+            gateway.events.wake_all()
+        super().handle_exit(sig, frame)

@@ -1,0 +1,181 @@
+"""What the REST side takes and gives."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from singscript_gateway.api.problems import Problem, problem_of
+from singscript_gateway.jobs.model import Artifact, Event, Failure, Job, JobOptions, Stage
+from singscript_gateway.jobs.states import JobState
+
+
+class CreateJob(JobOptions):
+    """A link to work on, and how."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"url": "https://example.org/song.mp3", "language": "en", "lyrics": "La la la"}}
+    )
+
+    url: str = Field(max_length=2048, description="http or https: a page or a file that holds the sound.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_link(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable() and " " not in url
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("This is no http or https link")
+        return url
+
+
+class SourceShape(BaseModel):
+    """Where the sound comes from."""
+
+    kind: Literal["link", "upload"]
+    url: str | None = Field(description="Of a link, without credentials.")
+    file_name: str | None = Field(description="Of an upload.")
+    size_bytes: int | None = Field(description="Of an upload.")
+
+
+class OptionsShape(BaseModel):
+    """What was asked for; the lyrics themselves are not repeated."""
+
+    language: str | None
+    lyrics_given: bool
+    separator_engines: list[str]
+    transcriber_engines: list[str]
+    aligner_engines: list[str]
+    separator_model: str | None
+    transcriber_model: str | None
+
+
+class JobSummary(BaseModel):
+    """A job in a list."""
+
+    id: UUID
+    state: JobState
+    attempt: int = Field(description="How often work on it began.")
+    cancel_requested: bool
+    title: str
+    source: SourceShape
+    options: OptionsShape
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    problem: Problem | None = Field(description="Why it failed.")
+
+
+class MediaShape(BaseModel):
+    title: str
+    artist: str
+    duration_s: float | None
+    webpage_url: str
+    format: str
+
+
+class WarningShape(BaseModel):
+    stage: str
+    reason: str
+    message: str
+
+
+class ArtifactShape(BaseModel):
+    name: str
+    stage: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    url: str
+
+
+class JobDetails(JobSummary):
+    """A job with all that is known of it."""
+
+    media: MediaShape | None
+    stages: list[Stage] = Field(description="Of the newest attempt; empty before the first.")
+    warnings: list[WarningShape]
+    artifacts: list[ArtifactShape]
+    last_event: int = Field(description="Number of the newest event.")
+
+
+class JobList(BaseModel):
+    jobs: list[JobSummary]
+    next_cursor: str | None = Field(description="For the next page; null on the last one.")
+
+
+class JobResult(BaseModel):
+    id: UUID
+    words: dict[str, Any] = Field(description="The content of words.json: media, lines, what was heard, warnings.")
+    artifacts: list[ArtifactShape]
+
+
+def job_summary(job: Job) -> dict[str, Any]:
+    """The members of a JobSummary."""
+    request, upload = job.request, job.request.upload
+    url = _without_credentials(request.url) if request.url else None
+    file_name = upload.file_name if upload else None
+    return {
+        "id": job.id,
+        "state": job.state,
+        "attempt": job.attempt,
+        "cancel_requested": job.cancel_requested,
+        "title": request.title or (job.media or {}).get("title") or file_name or url or "",
+        "source": {
+            "kind": "upload" if upload else "link",
+            "url": url,
+            "file_name": file_name,
+            "size_bytes": upload.size_bytes if upload else None,
+        },
+        "options": request.model_dump(exclude={"lyrics", "title", "url", "upload"})
+        | {"lyrics_given": bool(request.lyrics.strip())},
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "problem": problem_of(job.problem) if job.problem else None,
+    }
+
+
+def job_details(job: Job, stages: list[Stage], warnings: list[dict[str, Any]], artifacts: list[Artifact]) -> JobDetails:
+    return JobDetails.model_validate(
+        job_summary(job)
+        | {
+            "media": job.media,
+            "stages": stages,
+            "warnings": warnings,
+            "artifacts": [artifact_shape(job.id, a) for a in artifacts],
+            "last_event": job.last_seq,
+        }
+    )
+
+
+def artifact_shape(job_id: UUID, artifact: Artifact) -> ArtifactShape:
+    return ArtifactShape(**artifact.model_dump(exclude={"key"}), url=_artifact_url(job_id, artifact.name))
+
+
+def event_data(job_id: UUID, event: Event) -> dict[str, Any]:
+    """What the `data:` of a server-sent event holds."""
+    data = dict(event.data)
+    if event.kind == "artifact":
+        del data["key"]
+        data["url"] = _artifact_url(job_id, data["name"])
+    if "problem" in data:
+        data["problem"] = problem_of(Failure.model_validate(data["problem"]))
+    at = event.at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return {"at": at, "attempt": event.attempt} | data
+
+
+def _artifact_url(job_id: UUID, name: str) -> str:
+    return f"/api/jobs/{job_id}/artifacts/{quote(name, safe='')}"
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,0 +1,111 @@
+"""The connection pool, the schema and its migrations."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from pathlib import Path
+from typing import TypeVar, cast
+
+import psycopg
+from procrastinate.schema import SchemaManager
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+logger = logging.getLogger(__name__)
+
+Connection = psycopg.AsyncConnection[DictRow]
+Pool = AsyncConnectionPool[Connection]
+T = TypeVar("T")
+
+# Any number that no other program takes: "singscri" in ASCII.
+_MIGRATION_LOCK = 0x73696E6773637269
+
+# A peer that vanished is noticed within seconds, and no statement runs on for ever.
+CONNECTION_PARAMETERS: dict[str, str | int] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15000,
+    "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s",
+}
+
+
+def make_pool(database_url: str, max_size: int = 10) -> Pool:
+    """A pool, still closed, whose connections are checked before use, so that a restarted server goes unnoticed."""
+    pool = AsyncConnectionPool(
+        database_url,
+        kwargs={**CONNECTION_PARAMETERS, "row_factory": dict_row},
+        min_size=1,
+        max_size=max_size,
+        timeout=5,
+        open=False,
+        check=AsyncConnectionPool.check_connection,
+    )
+    return cast(Pool, pool)
+
+
+async def patiently(action: Callable[[], Awaitable[T]]) -> T:
+    """Repeats `action` until the database answers: for work that outlives a restart of the server."""
+    while True:
+        try:
+            return await action()
+        except psycopg.OperationalError as error:
+            logger.warning("the database does not answer; trying again: %s", str(error).strip())
+            await asyncio.sleep(0.5)
+
+
+def _migrations() -> list[tuple[str, bytes]]:
+    """Our own steps, in order: (name, SQL)."""
+    folder = resources.files("singscript_gateway.migrations")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [(f.name, f.read_bytes()) for f in files]
+
+
+def _queue_migrations() -> list[Path]:
+    """The queue's steps since its first schema; a fresh schema contains them all."""
+    return sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
+
+
+def expected_migrations() -> set[str]:
+    """Names of all steps that this version needs."""
+    return {name for name, _ in _migrations()} | {_queue_name(path) for path in _queue_migrations()}
+
+
+def _queue_name(path: Path) -> str:
+    return f"procrastinate/{path.name}"
+
+
+async def migrate(database_url: str) -> list[str]:
+    """Brings the database up to date; returns the steps that were missing. Many may run it at once."""
+    connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True, connect_timeout=10)
+    async with connection:
+        await connection.execute("SELECT pg_advisory_lock(%s)", [_MIGRATION_LOCK])
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations"
+            " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        done = {str(row[0]) async for row in await connection.execute("SELECT name FROM schema_migrations")}
+        missing: list[str] = []
+
+        async def apply(sql: bytes, names: list[str]) -> None:
+            async with connection.transaction():
+                await connection.execute(sql)
+                for name in names:
+                    await connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", [name])
+            missing.extend(names)
+
+        queue = _queue_migrations()
+        if not any(name.startswith("procrastinate/") for name in done):
+            await apply(SchemaManager.get_schema().encode(), [_queue_name(path) for path in queue])
+        else:
+            for path in queue:
+                if _queue_name(path) not in done:
+                    await apply(path.read_bytes(), [_queue_name(path)])
+        for name, sql in _migrations():
+            if name not in done:
+                await apply(sql, [name])
+        return missing

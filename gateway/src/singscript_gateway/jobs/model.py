@@ -1,0 +1,173 @@
+"""What a job is made of, as plain values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from singscript_core.errors import StageError
+from singscript_gateway.jobs.states import JobState, StageState
+
+STAGES = ("download", "separate", "transcribe", "align")
+_SERVICE_STAGES = {
+    "downloader": "download",
+    "separator": "separate",
+    "transcriber": "transcribe",
+    "aligner": "align",
+}
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("Text must not contain NUL characters.")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")]
+Engines = Annotated[list[Name], Field(max_length=10)]
+
+
+class JobOptions(BaseModel):
+    """How the work is to be done; everything may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lyrics: Text = Field(
+        "",
+        max_length=200_000,
+        description="The words that are sung, a line each. Left out: what is heard is aligned.",
+    )
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")] | None = Field(
+        None, description="ISO 639-1, such as `en`. Left out: detected."
+    )
+    title: Annotated[Text, Field(max_length=300)] | None = Field(
+        None, description="For display. Left out: what the sound's tags say."
+    )
+    separator_engines: Engines = Field([], description="Engines to try, in this order. Left out: the service's own.")
+    transcriber_engines: Engines = Field([], description="As `separator_engines`.")
+    aligner_engines: Engines = Field([], description="As `separator_engines`.")
+    separator_model: Name | None = Field(None, description="Left out: the engine's default.")
+    transcriber_model: Name | None = Field(None, description="Left out: the engine's default.")
+
+
+class Upload(BaseModel):
+    """A file that lies in storage. Its name is for display only."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    file_name: str
+    size_bytes: int
+
+
+class JobRequest(JobOptions):
+    """What a job was created with: options and one source, a link or an upload."""
+
+    url: str | None = None
+    upload: Upload | None = None
+
+
+class Failure(BaseModel):
+    """Why an attempt ended early.
+
+    Attributes:
+        reason: stable, UPPER_SNAKE.
+        message: a sentence or two for the user.
+        stage: where it happened, when that is known.
+        input_at_fault: the caller must change something; otherwise it is on our side.
+        retryable: whether a new attempt may help.
+        retry_after_s: when, if the service said so.
+        facts: plain facts for machines.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    message: str
+    stage: str | None = None
+    input_at_fault: bool = False
+    retryable: bool = False
+    retry_after_s: float | None = None
+    facts: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, error: StageError, *, input_at_fault: bool) -> Failure:
+        """The failure that `error` tells of."""
+        facts = dict(error.metadata)
+        stage = facts.pop("stage", None) or _SERVICE_STAGES.get(facts.get("service", ""))
+        return cls(
+            reason=error.reason,
+            message=error.message,
+            stage=stage if stage in STAGES else None,
+            input_at_fault=input_at_fault,
+            retryable=error.retryable,
+            retry_after_s=error.retry_after_s,
+            facts=facts,
+        )
+
+
+class Job(BaseModel):
+    """A row of `jobs`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    number: int
+    state: JobState
+    request: JobRequest
+    attempt: int
+    failures: int
+    cancel_requested: bool
+    last_seq: int
+    media: dict[str, Any] | None
+    problem: Failure | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Stage(BaseModel):
+    """A row of `stages`: one stage of one attempt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    state: StageState
+    engine: str | None
+    model: str | None
+    device: str | None
+    done_s: float | None
+    total_s: float | None
+    done_bytes: int | None
+    total_bytes: int | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Artifact(BaseModel):
+    """A row of `artifacts`: a whole object in storage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    stage: str
+    key: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+
+
+class Event(BaseModel):
+    """A row of `job_events`; `data` depends on `kind`, see the README."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seq: int
+    attempt: int
+    kind: str
+    data: dict[str, Any]
+    at: datetime

@@ -1,0 +1,39 @@
+"""What is asked of the services for a job. Pure: no clock, no database, no network."""
+
+from __future__ import annotations
+
+from singscript.aligner.v1 import aligner_pb2
+from singscript.downloader.v1 import downloader_pb2
+from singscript.media.v1 import media_pb2
+from singscript.separator.v1 import separator_pb2
+from singscript.transcriber.v1 import transcriber_pb2
+
+from singscript_gateway.jobs.model import JobRequest
+
+
+def plan(request: JobRequest) -> aligner_pb2.AlignRequest:
+    """The whole chain in one call: align what is transcribed of what is separated of what is downloaded."""
+    if request.upload:
+        source = downloader_pb2.DownloadRequest(object=media_pb2.StoredObject(key=request.upload.key))
+    else:
+        source = downloader_pb2.DownloadRequest(url=request.url or "")
+    separate = separator_pb2.SeparateConfig(
+        download=source,
+        engines=request.separator_engines,
+        model=request.separator_model or "",
+        stems=[media_pb2.STEM_VOCALS],
+    )
+    transcribe = transcriber_pb2.TranscribeConfig(
+        separate=separate,
+        engines=request.transcriber_engines,
+        model=request.transcriber_model or "",
+        language=request.language or "",
+        echo_audio=True,
+    )
+    align = aligner_pb2.AlignConfig(
+        transcribe=transcribe,
+        lyrics=request.lyrics,
+        language=request.language or "",
+        engines=request.aligner_engines,
+    )
+    return aligner_pb2.AlignRequest(config=align)

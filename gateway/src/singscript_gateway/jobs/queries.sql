@@ -1,0 +1,172 @@
+-- Every statement on the jobs' tables. Format: a line with the name between dashes, then the statement.
+-- Conditions on states come as parameters from states.py.
+
+-- insert_job --
+INSERT INTO jobs (id, request) VALUES (%(id)s, %(request)s)
+
+-- set_task --
+-- Only this task may claim the job from now on.
+UPDATE jobs SET task_id = %(task_id)s WHERE id = %(id)s
+
+-- claim_job --
+UPDATE jobs
+   SET state = 'running', attempt = attempt + 1, heartbeat_at = now(), started_at = COALESCE(started_at, now())
+ WHERE id = %(id)s AND state = ANY(%(before)s) AND task_id = %(task_id)s
+RETURNING *, extract(epoch FROM now() - started_at)::float8 AS age_s
+
+-- requeue_job --
+UPDATE jobs
+   SET state = 'queued', heartbeat_at = NULL, task_id = NULL, failures = failures + %(failures)s
+ WHERE id = %(id)s AND state = ANY(%(before)s) AND attempt = %(attempt)s
+RETURNING *
+
+-- finish_job --
+UPDATE jobs
+   SET state = %(state)s, finished_at = now(), heartbeat_at = NULL, problem = %(problem)s,
+       failures = failures + %(failures)s
+ WHERE id = %(id)s AND state = ANY(%(before)s) AND attempt = %(attempt)s
+RETURNING *
+
+-- cancel_queued_job --
+UPDATE jobs
+   SET state = 'cancelled', finished_at = now(), cancel_requested = true
+ WHERE id = %(id)s AND state = 'queued' AND state = ANY(%(before)s)
+RETURNING *
+
+-- request_cancel --
+UPDATE jobs SET cancel_requested = true
+ WHERE id = %(id)s AND state = 'running'
+RETURNING pg_notify('singscript_cancel', '')
+
+-- delete_task --
+-- The task of a worker that is thought dead. Should it live, it finds its task gone.
+DELETE FROM procrastinate_jobs WHERE id = %(task_id)s
+
+-- delete_waiting_task --
+DELETE FROM procrastinate_jobs WHERE id = %(task_id)s AND status = 'todo'
+
+-- hold_attempt --
+-- Locks the job for a write of this attempt; no row means that the attempt is over.
+SELECT id FROM jobs WHERE id = %(id)s AND attempt = %(attempt)s AND state = 'running' FOR UPDATE
+
+-- append_events --
+WITH job AS (
+    UPDATE jobs SET last_seq = last_seq + cardinality(%(kinds)s::text[])
+     WHERE id = %(id)s
+    RETURNING id, attempt, last_seq - cardinality(%(kinds)s::text[]) AS base
+)
+INSERT INTO job_events (job_id, seq, attempt, kind, data)
+SELECT job.id, job.base + event.n, job.attempt, event.kind, event.data
+  FROM job, unnest(%(kinds)s::text[], %(data)s::jsonb[]) WITH ORDINALITY AS event (kind, data, n)
+ ORDER BY event.n
+
+-- insert_stages --
+INSERT INTO stages (job_id, attempt, stage, position)
+SELECT %(id)s, %(attempt)s, chain.stage, chain.n - 1
+  FROM unnest(%(stages)s::text[]) WITH ORDINALITY AS chain (stage, n)
+
+-- move_stages --
+UPDATE stages
+   SET state = %(state)s,
+       started_at = CASE WHEN %(state)s = 'running' THEN now() ELSE started_at END,
+       finished_at = CASE WHEN %(state)s = 'running' THEN NULL ELSE now() END
+ WHERE job_id = %(id)s AND attempt = %(attempt)s AND stage = ANY(%(stages)s) AND state = ANY(%(before)s)
+RETURNING stage, position
+
+-- set_stage_engine --
+UPDATE stages SET engine = %(engine)s, model = %(model)s, device = %(device)s
+ WHERE job_id = %(id)s AND attempt = %(attempt)s AND stage = %(stage)s
+
+-- set_stage_progress --
+UPDATE stages
+   SET done_s = %(done_s)s, total_s = COALESCE(%(total_s)s, total_s),
+       done_bytes = COALESCE(%(done_bytes)s, done_bytes), total_bytes = COALESCE(%(total_bytes)s, total_bytes)
+ WHERE job_id = %(id)s AND attempt = %(attempt)s AND stage = %(stage)s
+
+-- set_media --
+UPDATE jobs SET media = %(media)s WHERE id = %(id)s
+
+-- put_artifact --
+INSERT INTO artifacts (job_id, name, attempt, stage, key, media_type, size_bytes, sha256)
+VALUES (%(id)s, %(name)s, %(attempt)s, %(stage)s, %(key)s, %(media_type)s, %(size_bytes)s, %(sha256)s)
+ON CONFLICT (job_id, name) DO UPDATE
+   SET attempt = excluded.attempt, stage = excluded.stage, key = excluded.key,
+       media_type = excluded.media_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256
+
+-- get_job --
+SELECT * FROM jobs WHERE id = %(id)s
+
+-- list_jobs --
+SELECT * FROM jobs
+ WHERE (%(state)s::text IS NULL OR state = %(state)s) AND (%(before)s::bigint IS NULL OR number < %(before)s)
+ ORDER BY number DESC
+ LIMIT %(limit)s
+
+-- get_stages --
+SELECT * FROM stages WHERE job_id = %(id)s AND attempt = %(attempt)s ORDER BY position
+
+-- unfinished_stages --
+SELECT stage FROM stages
+ WHERE job_id = %(id)s AND attempt = %(attempt)s AND state IN ('pending', 'running')
+ ORDER BY position
+
+-- get_artifacts --
+SELECT * FROM artifacts WHERE job_id = %(id)s ORDER BY created_at, name
+
+-- get_warnings --
+SELECT data FROM job_events
+ WHERE job_id = %(id)s AND attempt = %(attempt)s AND kind = 'warning'
+ ORDER BY seq
+
+-- events_after --
+SELECT seq, attempt, kind, data, at FROM job_events
+ WHERE job_id = %(id)s AND seq > %(after)s
+ ORDER BY seq
+ LIMIT %(limit)s
+
+-- beat_dispatcher --
+INSERT INTO dispatchers (id) VALUES (%(dispatcher)s)
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()
+
+-- drop_dispatcher --
+DELETE FROM dispatchers WHERE id = %(dispatcher)s OR heartbeat_at < now() - interval '1 day'
+
+-- count_dispatchers --
+SELECT count(*) AS live FROM dispatchers WHERE heartbeat_at > now() - make_interval(secs => %(lease_s)s)
+
+-- beat_jobs --
+-- Those that come back are still ours.
+UPDATE jobs SET heartbeat_at = now()
+  FROM unnest(%(ids)s::uuid[], %(attempts)s::int[]) AS mine (id, attempt)
+ WHERE jobs.id = mine.id AND jobs.attempt = mine.attempt AND jobs.state = 'running'
+RETURNING jobs.id
+
+-- cancels_requested --
+SELECT id FROM jobs WHERE id = ANY(%(ids)s) AND cancel_requested
+
+-- lost_jobs --
+-- Running, and nobody has said so for a lease.
+SELECT * FROM jobs
+ WHERE state = 'running' AND heartbeat_at < now() - make_interval(secs => %(lease_s)s)
+ ORDER BY heartbeat_at
+ LIMIT 1
+   FOR UPDATE SKIP LOCKED
+
+-- unqueued_jobs --
+-- Queued, but its task is gone, or was fetched a lease ago by someone who then never claimed the job.
+SELECT jobs.* FROM jobs
+ WHERE state = 'queued'
+   AND NOT EXISTS (
+        SELECT FROM procrastinate_jobs AS task
+         WHERE task.id = jobs.task_id
+           AND (task.status = 'todo'
+                OR task.status = 'doing' AND EXISTS (
+                    SELECT FROM procrastinate_events AS event
+                     WHERE event.job_id = task.id AND event.type = 'started'
+                       AND event.at > now() - make_interval(secs => %(lease_s)s))))
+ ORDER BY number
+ LIMIT 1
+   FOR UPDATE SKIP LOCKED
+
+-- applied_migrations --
+SELECT name FROM schema_migrations

@@ -1,0 +1,386 @@
+"""Jobs in Postgres. Every method is one transaction; every change of a state writes its event in the same one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import procrastinate
+import psycopg
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from singscript_gateway.database import Connection, Pool, expected_migrations
+from singscript_gateway.jobs import queue
+from singscript_gateway.jobs.model import STAGES, Artifact, Event, Failure, Job, JobRequest, Stage
+from singscript_gateway.jobs.sql import SQL
+from singscript_gateway.jobs.states import JobState, StageState, jobs_before, stages_before
+from singscript_gateway.jobs.updates import Update
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a job, until someone else has a newer one.
+
+    Attributes:
+        age_s: seconds since the job was first claimed.
+    """
+
+    job: Job
+    age_s: float
+
+
+class JobStore:
+    """All that is ever done to the jobs' tables.
+
+    Methods raise psycopg.OperationalError while the database is away; nothing is half done then.
+    """
+
+    def __init__(self, pool: Pool, tasks: procrastinate.App) -> None:
+        self._pool = pool
+        self._tasks = tasks
+
+    # -- for the API
+
+    async def create(self, request: JobRequest) -> Job:
+        """A new job and its task."""
+        job_id = uuid4()
+        async with self._transaction() as tx:
+            await tx.run("insert_job", id=job_id, request=Jsonb(request.model_dump(mode="json")))
+            await self._enqueue(tx, job_id)
+            await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
+            return _job(await tx.one("get_job", id=job_id))
+
+    async def get(self, job_id: UUID) -> Job | None:
+        async with self._transaction() as tx:
+            return _job_or_none(await tx.first("get_job", id=job_id))
+
+    async def list_jobs(self, *, state: JobState | None, before: int | None, limit: int) -> list[Job]:
+        """Newest first; `before` is the number of the last job of the page before."""
+        async with self._transaction() as tx:
+            return [_job(row) for row in await tx.all("list_jobs", state=state, before=before, limit=limit)]
+
+    async def details(self, job: Job) -> tuple[list[Stage], list[dict[str, Any]], list[Artifact]]:
+        """Stages and warnings of the job's newest attempt, and its artifacts."""
+        async with self._transaction() as tx:
+            stages = await tx.all("get_stages", id=job.id, attempt=job.attempt)
+            warnings = await tx.all("get_warnings", id=job.id, attempt=job.attempt)
+            return (
+                [Stage.model_validate(s) for s in stages],
+                [w["data"] for w in warnings],
+                await _artifacts(tx, job.id),
+            )
+
+    async def artifacts(self, job_id: UUID) -> list[Artifact]:
+        async with self._transaction() as tx:
+            return await _artifacts(tx, job_id)
+
+    async def events_after(self, job_id: UUID, after: int, limit: int = 500) -> list[Event]:
+        async with self._transaction() as tx:
+            rows = await tx.all("events_after", id=job_id, after=after, limit=limit)
+            return [Event.model_validate(row) for row in rows]
+
+    async def cancel(self, job_id: UUID) -> Job | None:
+        """Cancels a queued job at once and asks for the end of a running one; any other stays as it is."""
+        async with self._transaction() as tx:
+            row = await tx.first("cancel_queued_job", id=job_id, before=jobs_before(JobState.CANCELLED))
+            if row:
+                await tx.run("delete_waiting_task", task_id=row["task_id"])
+                await tx.append(job_id, Update("state", {"state": JobState.CANCELLED}))
+            else:
+                await tx.run("request_cancel", id=job_id)
+            return _job_or_none(await tx.first("get_job", id=job_id))
+
+    async def ping(self) -> None:
+        async with self._transaction():
+            pass
+
+    async def missing_migrations(self) -> set[str]:
+        """Names of the steps of `database.migrate` that this database has not seen."""
+        try:
+            async with self._transaction() as tx:
+                return expected_migrations() - {row["name"] for row in await tx.all("applied_migrations")}
+        except psycopg.errors.UndefinedTable:
+            return expected_migrations()
+
+    async def live_dispatchers(self, lease_s: float) -> int:
+        async with self._transaction() as tx:
+            return (await tx.one("count_dispatchers", lease_s=lease_s))["live"]
+
+    # -- for the dispatcher
+
+    async def claim(self, job_id: UUID, task_id: int) -> Claim | None:
+        """A new attempt at a queued job; None when it is not queued or another task is to have it."""
+        async with self._transaction() as tx:
+            row = await tx.first("claim_job", id=job_id, task_id=task_id, before=jobs_before(JobState.RUNNING))
+            if row is None:
+                return None
+            job = _job(row)
+            await tx.run("insert_stages", id=job_id, attempt=job.attempt, stages=list(STAGES))
+            await tx.append(job_id, Update("state", {"state": JobState.RUNNING}))
+            return Claim(job, row["age_s"])
+
+    async def requeue_unclaimed(self, job_id: UUID, task_id: int) -> None:
+        """A new task for a queued job whose task was taken by someone who cannot run it."""
+        async with self._transaction() as tx:
+            row = await tx.first("get_job", id=job_id)
+            if row and row["state"] == JobState.QUEUED and row["task_id"] == task_id:
+                await self._enqueue(tx, job_id)
+
+    async def record(self, job: Job, update: Update) -> bool:
+        """Writes one event of a running attempt, and what follows from it. False: the attempt is over already."""
+        async with self._transaction() as tx:
+            if not await tx.first("hold_attempt", id=job.id, attempt=job.attempt):
+                return False
+            kind, data = update
+            stage = [data["stage"]] if "stage" in data else []
+            if kind in ("engine", "progress"):
+                await tx.move_stages(job, stage, StageState.RUNNING)
+            match kind:
+                case "engine":
+                    await tx.run("set_stage_engine", id=job.id, attempt=job.attempt, **data)
+                case "progress":
+                    await tx.run("set_stage_progress", id=job.id, attempt=job.attempt, **data)
+                case "artifact":
+                    await tx.run("put_artifact", id=job.id, attempt=job.attempt, **data)
+                case "media":
+                    await tx.run("set_media", id=job.id, media=Jsonb(data))
+                case _:
+                    pass
+            await tx.append(job.id, update)
+            if kind == "progress" and data["finished"]:
+                await tx.move_stages(job, stage, StageState.SUCCEEDED)
+            return True
+
+    async def succeed(self, job: Job) -> bool:
+        """Ends the attempt well. False: it was over already."""
+        async with self._transaction() as tx:
+            if not await tx.finish(job, JobState.SUCCEEDED):
+                return False
+            await tx.move_stages(job, STAGES, StageState.SUCCEEDED)
+            await tx.move_stages(job, STAGES, StageState.SKIPPED)
+            await tx.append(job.id, Update("state", {"state": JobState.SUCCEEDED}))
+            return True
+
+    async def fail(self, job: Job, failure: Failure) -> bool:
+        """Ends the job with a failure. False: the attempt was over already."""
+        async with self._transaction() as tx:
+            return await self._fail(tx, job, failure)
+
+    async def retry(self, job: Job, failure: Failure, delay_s: float) -> bool:
+        """Ends the attempt with a failure and queues the next one. False: the attempt was over already."""
+        async with self._transaction() as tx:
+            return await self._retry(tx, job, failure, delay_s)
+
+    async def cancelled(self, job: Job) -> bool:
+        """Ends a job whose end was asked for. False: the attempt was over already."""
+        async with self._transaction() as tx:
+            return await self._cancelled(tx, job)
+
+    async def hand_back(self, job: Job) -> bool:
+        """Queues a running job again, as if it had never been claimed. False: the attempt was over already."""
+        async with self._transaction() as tx:
+            if not await tx.first("requeue_job", id=job.id, attempt=job.attempt, failures=0, before=_BEFORE_QUEUED):
+                return False
+            await tx.move_stages(job, STAGES, StageState.SKIPPED)
+            await self._enqueue(tx, job.id)
+            await tx.append(
+                job.id,
+                Update(
+                    "state",
+                    {
+                        "state": JobState.QUEUED,
+                        "reason": "HANDED_BACK",
+                        "message": "The process that worked on this was stopped; another one goes on with it.",
+                    },
+                ),
+            )
+            return True
+
+    async def beat(self, dispatcher: UUID, jobs: list[Job]) -> set[UUID]:
+        """Says that the dispatcher and its jobs live; returns those jobs that are still its own."""
+        async with self._transaction() as tx:
+            await tx.run("beat_dispatcher", dispatcher=dispatcher)
+            rows = await tx.all("beat_jobs", ids=[j.id for j in jobs], attempts=[j.attempt for j in jobs])
+            return {row["id"] for row in rows}
+
+    async def drop_dispatcher(self, dispatcher: UUID) -> None:
+        async with self._transaction() as tx:
+            await tx.run("drop_dispatcher", dispatcher=dispatcher)
+
+    async def cancels_requested(self, job_ids: list[UUID]) -> set[UUID]:
+        async with self._transaction() as tx:
+            return {row["id"] for row in await tx.all("cancels_requested", ids=job_ids)}
+
+    async def take_over(self, lease_s: float, max_attempts: int) -> Job | None:
+        """Ends the attempt of one job whose dispatcher died: queued again, or failed when that happened too often.
+
+        None: there is no such job.
+        """
+        async with self._transaction() as tx:
+            row = await tx.first("lost_jobs", lease_s=lease_s)
+            if row is None:
+                return None
+            job = _job(row)
+            await tx.run("delete_task", task_id=row["task_id"])
+            if job.cancel_requested:
+                await self._cancelled(tx, job)
+            elif job.failures + 1 < max_attempts:
+                message = "The process that worked on this stopped without a word; another one starts it again."
+                await self._retry(tx, job, Failure(reason="CRASHED", message=message), delay_s=0)
+            else:
+                message = (
+                    f"The process that worked on this stopped without a word, and this was attempt {max_attempts}"
+                    " that failed. It is not tried again: the log of the dispatcher may say more."
+                )
+                await self._fail(tx, job, Failure(reason="CRASHED", message=message))
+            return job
+
+    async def enqueue_forgotten(self, lease_s: float) -> UUID | None:
+        """A new task for one queued job that has none that could claim it. None: there is no such job."""
+        async with self._transaction() as tx:
+            row = await tx.first("unqueued_jobs", lease_s=lease_s)
+            if row is None:
+                return None
+            await tx.run("delete_task", task_id=row["task_id"])
+            await self._enqueue(tx, row["id"])
+            return row["id"]
+
+    # -- steps of several transactions
+
+    async def _enqueue(self, tx: _Transaction, job_id: UUID, delay_s: float = 0.0) -> None:
+        task_id = await queue.defer(self._tasks, tx.connection, job_id, delay_s)
+        await tx.run("set_task", id=job_id, task_id=task_id)
+
+    async def _fail(self, tx: _Transaction, job: Job, failure: Failure) -> bool:
+        if not await tx.finish(job, JobState.FAILED, failure):
+            return False
+        await tx.end_stages(job, failure.stage)
+        data = {"state": JobState.FAILED, "problem": failure.model_dump(mode="json")}
+        await tx.append(job.id, Update("state", data))
+        return True
+
+    async def _retry(self, tx: _Transaction, job: Job, failure: Failure, delay_s: float) -> bool:
+        if not await tx.first("requeue_job", id=job.id, attempt=job.attempt, failures=1, before=_BEFORE_QUEUED):
+            return False
+        await tx.end_stages(job, failure.stage)
+        await self._enqueue(tx, job.id, delay_s)
+        data = {
+            "reason": failure.reason,
+            "message": failure.message,
+            "stage": failure.stage,
+            "delay_s": delay_s,
+        }
+        await tx.append(job.id, Update("state", {"state": JobState.QUEUED} | data))
+        return True
+
+    async def _cancelled(self, tx: _Transaction, job: Job) -> bool:
+        if not await tx.finish(job, JobState.CANCELLED):
+            return False
+        await tx.move_stages(job, STAGES, StageState.SKIPPED)
+        await tx.append(job.id, Update("state", {"state": JobState.CANCELLED}))
+        return True
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[_Transaction]:
+        async with self._pool.connection() as connection:
+            yield _Transaction(connection)
+
+
+_BEFORE_QUEUED = jobs_before(JobState.QUEUED)
+
+
+class _Transaction:
+    """Named statements on one connection; the pool commits when it takes the connection back."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def run(self, name: str, **parameters: object) -> None:
+        await self.connection.execute(SQL[name], parameters)
+
+    async def first(self, name: str, **parameters: object) -> DictRow | None:
+        return await (await self.connection.execute(SQL[name], parameters)).fetchone()
+
+    async def one(self, name: str, **parameters: object) -> DictRow:
+        row = await self.first(name, **parameters)
+        assert row is not None, name
+        return row
+
+    async def all(self, name: str, **parameters: object) -> list[DictRow]:
+        return await (await self.connection.execute(SQL[name], parameters)).fetchall()
+
+    async def append(self, job_id: UUID, *updates: Update) -> None:
+        kinds, data = [u.kind for u in updates], [Jsonb(u.data, dumps=_dumps) for u in updates]
+        await self.run("append_events", id=job_id, kinds=kinds, data=data)
+
+    async def finish(self, job: Job, state: JobState, failure: Failure | None = None) -> bool:
+        row = await self.first(
+            "finish_job",
+            id=job.id,
+            attempt=job.attempt,
+            state=state,
+            before=jobs_before(state),
+            problem=Jsonb(failure.model_dump(mode="json"), dumps=_dumps) if failure else None,
+            failures=1 if failure else 0,
+        )
+        return row is not None
+
+    async def move_stages(self, job: Job, stages: Iterable[str], state: StageState) -> None:
+        """Moves those of `stages` that may go to `state`, with an event for each."""
+        rows = await self.all(
+            "move_stages",
+            id=job.id,
+            attempt=job.attempt,
+            stages=list(stages),
+            state=state,
+            before=stages_before(state),
+        )
+        moved = [row["stage"] for row in sorted(rows, key=lambda row: row["position"])]
+        if moved:
+            await self.append(job.id, *(Update("stage", {"stage": stage, "state": state}) for stage in moved))
+
+    async def end_stages(self, job: Job, failed: str | None) -> None:
+        """After a failure: the stage where it happened has failed; the rest was skipped.
+
+        Where the stage is unknown it is the first in the chain that had not ended: later ones wait for it.
+        """
+        unfinished = [row["stage"] for row in await self.all("unfinished_stages", id=job.id, attempt=job.attempt)]
+        culprit = failed if failed in unfinished else next(iter(unfinished), None)
+        if culprit:
+            await self.move_stages(job, [culprit], StageState.RUNNING)
+            await self.move_stages(job, [culprit], StageState.FAILED)
+        await self.move_stages(job, STAGES, StageState.SKIPPED)
+
+
+def _dumps(value: object) -> str:
+    # jsonb has no NUL characters, and what services hear or read in tags is not ours to trust.
+    return json.dumps(_without_nul(value))
+
+
+def _without_nul(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("\0", "")
+        case dict():
+            return {key: _without_nul(item) for key, item in value.items()}
+        case list():
+            return [_without_nul(item) for item in value]
+        case _:
+            return value
+
+
+def _job(row: DictRow) -> Job:
+    return Job.model_validate(row)
+
+
+def _job_or_none(row: DictRow | None) -> Job | None:
+    return _job(row) if row else None
+
+
+async def _artifacts(tx: _Transaction, job_id: UUID) -> list[Artifact]:
+    return [Artifact.model_validate(row) for row in await tx.all("get_artifacts", id=job_id)]

