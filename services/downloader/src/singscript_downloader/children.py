@@ -167,17 +167,20 @@ class _Child:
             except (ValueError, asyncio.IncompleteReadError):  # cut in the middle of a line or block
                 event, block = {}, b""
             if not event:
-                await self._log_end()
+                await self._log("a child process ended without a result")
         if event.get("event") == "failed":
+            if event["reason"] == DownloadFailed.reason:
+                await self._log("yt-dlp failed in a way that is not known")
             raise _error(event)
         return event, block
 
-    async def _log_end(self) -> None:
+    async def _log(self, what: str) -> None:
+        """What the child had to say, for the operator."""
         code = await self._process.wait()
         tail = self._stderr.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
         # Queries carry tokens.
         tail = re.sub(r"(https?://[^\s?#'\"]+)[^\s'\"]*", r"\1", tail)
-        log.error("a child process ended without a result", extra={"exit_code": code, "stderr": tail})
+        log.error(what, extra={"exit_code": code, "stderr": tail})
 
 
 def _error(event: Mapping[str, Any]) -> StageError:

@@ -6,8 +6,11 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 
-# Looks public, but is the host agent of one cloud: it answers only from inside.
-_CLOUD_AGENTS = {ipaddress.IPv4Address("168.63.129.16")}
+_NOT_PUBLIC_V4 = (
+    ipaddress.IPv4Network("192.0.0.0/24"),  # some versions of Python call parts of it global
+    ipaddress.IPv4Network("192.88.99.0/24"),  # relays to tunnels
+    ipaddress.IPv4Network("168.63.129.16/32"),  # the host agent of one cloud: answers only from inside
+)
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Tunnels that carry an IPv4 address inside: nobody serves media there.
@@ -30,7 +33,9 @@ def is_public(address: str) -> bool:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         elif ip not in _GLOBAL_V6 or any(ip in tunnel for tunnel in _TUNNELS_V6):
             return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved and ip not in _CLOUD_AGENTS
+    if isinstance(ip, ipaddress.IPv4Address) and any(ip in network for network in _NOT_PUBLIC_V4):
+        return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
 def literal(host: str) -> str | None:
@@ -44,6 +49,14 @@ def literal(host: str) -> str | None:
         return socket.inet_ntoa(socket.inet_aton(bare))
     except (OSError, ValueError):
         return None
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _normal(host: str) -> str:
@@ -64,7 +77,10 @@ class AllowList:
             host, colon, port = entry.rpartition(":")
             if not colon or entry.endswith("]") or (":" in host and not host.endswith("]")):
                 host, port = entry, ""
-            if not host.strip("[]") or "/" in host or (port and not (port.isdigit() and 0 < int(port) < 65536)):
+            bare = host.strip("[]")
+            right_host = _is_v6(bare) if ":" in bare else bool(bare) and "/" not in bare
+            right_port = port == "" or (port.isdecimal() and 0 < int(port) < 65536)
+            if not right_host or not right_port:
                 raise ValueError(f"{entry!r} is neither a host nor host:port")
             hosts.add((_normal(host), int(port) if port else None))
         return cls(frozenset(hosts))
@@ -72,6 +88,3 @@ class AllowList:
     def permits(self, host: str, port: int) -> bool:
         """Whether the operator opened this host, by the name (or literal) that the link gives."""
         return not self.hosts.isdisjoint({(_normal(host), None), (_normal(host), port)})
-
-    def __str__(self) -> str:
-        return ",".join(sorted(f"[{h}]:{p}" if p else h for h, p in self.hosts))

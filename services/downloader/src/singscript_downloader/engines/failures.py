@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, SSLError, TransportError
 from yt_dlp.utils import ContentTooShortError, GeoRestrictedError, UnsupportedError
 
 from singscript_audio.decode import NoAudio
@@ -75,12 +75,45 @@ _SENTENCES: tuple[tuple[str, type[StageError], str], ...] = (
         errors.UnsupportedLink,
         "No sound was found behind this link. Give a link to a media file, or to a page that plays one.",
     ),
+    (
+        r"did not get any data blocks|downloaded file is empty",
+        errors.UnsupportedLink,
+        "The file behind this link is empty. Check the link.",
+    ),
 )
 
 
-def translated(failure: BaseException, *, limit_bytes: int) -> StageError:
-    """The StageError that says what happened, without paths, links or the words of yt-dlp."""
-    causes = list(_causes(failure))
+_BROKE_OFF = "The connection to the site broke off. Try again later."
+# Ordered from the special to the general: several of these are found in one chain of causes.
+_CONNECTION: tuple[tuple[tuple[type[BaseException], ...], type[StageError], str], ...] = (
+    (
+        (ssl.SSLError, SSLError),
+        errors.TlsFailed,
+        "The site's certificate or encryption is not in order. Use another link.",
+    ),
+    (
+        (socket.gaierror,),
+        errors.HostUnreachable,
+        "The name of the site could not be looked up. Try again later.",
+    ),
+    ((IncompleteRead, ContentTooShortError), errors.HostUnreachable, _BROKE_OFF),
+    ((TimeoutError,), errors.HostUnreachable, "The site did not answer in time. Try again later."),
+    (
+        (ConnectionError, TransportError),
+        errors.HostUnreachable,
+        "No connection to the site. Check the link, or try again later.",
+    ),
+)
+
+
+def translated(failure: BaseException, *, limit_bytes: int, last: BaseException | None = None) -> StageError:
+    """The StageError that says what happened, without paths, links or the words of yt-dlp.
+
+    Args:
+        failure: what yt-dlp raised.
+        last: what the last request failed with; yt-dlp does not pass it on when it gives up after several tries.
+    """
+    causes = [*_causes(failure), *(_causes(last) if last else ())]
     for cause in causes:
         if isinstance(cause, GeoRestrictedError):
             return errors.GeoBlocked(_sentence(errors.GeoBlocked))
@@ -98,9 +131,14 @@ def translated(failure: BaseException, *, limit_bytes: int) -> StageError:
     for cause in causes:
         if isinstance(cause, HTTPError):
             return _http(cause)
-    for cause in causes:
-        if (error := _transport(cause)) is not None:
-            return error
+    for kinds, kind, sentence in _CONNECTION:
+        for cause in causes:
+            if isinstance(cause, kinds):
+                if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
+                    return errors.HostNotFound("There is no site of that name. Check the link.")
+                return kind(sentence)
+    if re.search(r"giving up after|bytes read|content too short|fragment \d+ not found", text):
+        return errors.HostUnreachable(_BROKE_OFF)
     return errors.DownloadFailed(
         "The site could not be read. If the link works in a browser, download the file there and upload it."
     )
@@ -159,19 +197,3 @@ def _http(error: HTTPError) -> StageError:
     return errors.LinkForbidden(
         f"The site does not give this out (HTTP {status}). Check the link, or upload the file.", metadata=facts
     )
-
-
-def _transport(cause: BaseException) -> StageError | None:
-    if isinstance(cause, socket.gaierror):
-        if cause.errno == socket.EAI_AGAIN:
-            return errors.HostUnreachable("The name of the site could not be looked up. Try again later.")
-        return errors.HostNotFound("There is no site of that name. Check the link.")
-    if isinstance(cause, ssl.SSLError):
-        return errors.TlsFailed("The site's certificate or encryption is not in order. Use another link.")
-    if isinstance(cause, IncompleteRead | ContentTooShortError):
-        return errors.HostUnreachable("The connection to the site broke off. Try again later.")
-    if isinstance(cause, TimeoutError):
-        return errors.HostUnreachable("The site did not answer in time. Try again later.")
-    if isinstance(cause, ConnectionError | TransportError):
-        return errors.HostUnreachable("No connection to the site. Check the link, or try again later.")
-    return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -26,7 +27,8 @@ from singscript_downloader.engines.addresses import AllowList
 from singscript_downloader.engines.links import shown
 from singscript_downloader.engines.reports import FILE_NAME, Reports, limit, request
 
-_MEMORY_BYTES = 1 << 30
+# The JS runtime takes half of it before it does anything.
+MEMORY_BYTES = 3 << 29
 
 
 def main() -> None:
@@ -38,8 +40,8 @@ def main() -> None:
             errors.BlockedAddress(f"The link leads to {host}, which is not on the public internet. Give a public link.")
         )
 
-    limit(memory_bytes=_MEMORY_BYTES, file_bytes=wanted["limit_bytes"] + 1)
-    helper = _js_runtime()
+    limit(memory_bytes=MEMORY_BYTES, file_bytes=wanted["limit_bytes"] + 1)
+    helper = js_runtime()
     proxy = urlsplit(wanted["proxy"]) if wanted["proxy"] else None
     guard.install(
         allow=AllowList.parse(wanted["allow_hosts"]),
@@ -50,7 +52,7 @@ def main() -> None:
     _Fetch(reports, wanted, helper).run()
 
 
-def _js_runtime() -> Path | None:
+def js_runtime() -> Path | None:
     """Deno, which solves YouTube's challenges; its wheel puts it beside the interpreter."""
     beside = Path(sysconfig.get_path("scripts"), "deno")
     found = str(beside) if beside.exists() else shutil.which("deno")
@@ -58,9 +60,20 @@ def _js_runtime() -> Path | None:
 
 
 class _Guarded(YoutubeDL):
+    last_error: Exception | None = None
+
     def build_request_director(self, handlers: Any, preferences: Any = None) -> RequestDirector:
         # The others may bring a network library of their own (curl), which no audit hook sees.
-        return super().build_request_director([UrllibRH], preferences)  # pyright: ignore[reportArgumentType]  (classes are meant)
+        chosen: Any = [UrllibRH]
+        return super().build_request_director(chosen, preferences)
+
+    def urlopen(self, req: Any) -> Any:
+        self.last_error = None
+        try:
+            return super().urlopen(req)
+        except Exception as error:
+            self.last_error = error
+            raise
 
 
 class _Fetch:
@@ -72,15 +85,17 @@ class _Fetch:
         self._reported_at = 0.0
 
     def run(self) -> None:
+        ydl = _Guarded(self._options())
         try:
-            with _Guarded(self._options()) as ydl:
+            with ydl:
                 info = self._one(ydl.extract_info(self._wanted["link"], download=False))
                 self._check(info)
                 self._reports.send("found", **_facts(info))
                 if self._wanted["download"]:
                     ydl.process_ie_result(info, download=True)
         except Exception as error:  # noqa: BLE001  (whatever it is, it becomes a reason)
-            self._reports.fail(failures.translated(error, limit_bytes=self._limit_bytes))
+            print(error, file=sys.stderr)
+            self._reports.fail(failures.translated(error, limit_bytes=self._limit_bytes, last=ydl.last_error))
         if self._wanted["download"]:
             file = Path(FILE_NAME)
             if not file.exists():

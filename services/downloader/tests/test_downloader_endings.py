@@ -1,0 +1,162 @@
+"""However a download ends, no process and no temporary folder is left: `nothing_left` looks after each test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+from singscript.downloader.v1 import downloader_pb2, downloader_pb2_grpc
+
+from singscript_serving.channel import dial
+
+Children = Callable[[], set[int]]
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Waits until the condition holds; fails when it never does."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110  (what is waited for happens in other processes)
+            await asyncio.sleep(0.02)
+
+
+async def test_client_leaves_while_fetching(start: Any, site: Any, work_dir: Path, children: Children) -> None:
+    link = site.stream("/drip.wav", bytes(1024), 0.05)
+    async with start(download_allow_hosts=site.host) as client:
+        before = children()
+        call = client.stub.Download(downloader_pb2.DownloadRequest(url=link), timeout=60)
+        async for response in call:
+            if response.event.progress.done_bytes:
+                break
+        assert children() - before
+        assert any(work_dir.iterdir())  # noqa: ASYNC240
+        call.cancel()
+        await eventually(lambda: children() <= before and not list(work_dir.iterdir()))
+
+
+async def test_client_leaves_while_decoding(
+    start: Any, site: Any, media: Any, work_dir: Path, children: Children
+) -> None:
+    link = site.serve("/long.flac", media.long_flac, "audio/flac")
+    async with start(download_allow_hosts=site.host) as client:
+        before = children()
+        call = client.stub.Download(downloader_pb2.DownloadRequest(url=link), timeout=60)
+        async for response in call:
+            if response.WhichOneof("payload") == "chunk":
+                break
+        # Nobody reads on, so the decoder waits: 5 minutes of sound do not fit into what lies between.
+        assert children() - before
+        call.cancel()
+        await eventually(lambda: children() <= before and not list(work_dir.iterdir()))
+
+
+async def test_deadline_of_the_client(start: Any, site: Any, work_dir: Path, children: Children) -> None:
+    link = site.stream("/drip.wav", bytes(1024), 0.05)
+    async with start(download_allow_hosts=site.host) as client:
+        before = children()
+        call = client.stub.Download(downloader_pb2.DownloadRequest(url=link), timeout=3)
+        with pytest.raises(AioRpcError) as raised:
+            async for _ in call:
+                pass
+        assert raised.value.code() is StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: children() <= before and not list(work_dir.iterdir()))
+
+
+async def test_decoder_waits_for_the_client(start: Any, site: Any, media: Any) -> None:
+    """Back-pressure: while the client does not read, the decoding process stands still."""
+    link = site.serve("/long.flac", media.long_flac, "audio/flac")
+    async with start(download_allow_hosts=site.host) as client:
+        call = client.stub.Download(downloader_pb2.DownloadRequest(url=link), timeout=60)
+        chunks = 0
+        async for response in call:
+            chunks += response.WhichOneof("payload") == "chunk"
+            if chunks == 1:
+                (decoder,) = _commands("engines.decode")
+                await eventually(_stands_still(decoder))
+                assert decoder.is_running()
+        assert chunks >= 300 * 44_100 * 8 // (256 * 1024)
+
+
+def _stands_still(process: psutil.Process) -> Callable[[], bool]:
+    """True once the process has used no CPU time over ten looks; raises when it has ended."""
+    seen: list[float] = []
+
+    def look() -> bool:
+        seen.append(sum(process.cpu_times()[:2]))
+        return len(seen) >= 10 and seen[-10] == seen[-1]
+
+    return look
+
+
+def _commands(part: str) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any(part in argument for argument in child.cmdline()):
+                found.append(child)
+    return found
+
+
+@pytest.mark.parametrize("module", ["engines.fetch", "engines.decode"])
+async def test_child_is_killed(start: Any, site: Any, media: Any, module: str) -> None:
+    """A crash of the child (here: a kill) becomes an error of that one download."""
+    if module == "engines.fetch":
+        link = site.stream("/drip.wav", bytes(1024), 0.05)
+    else:
+        link = site.serve("/long.flac", media.long_flac, "audio/flac")
+    async with start(download_allow_hosts=site.host) as client:
+        download = asyncio.create_task(client.download(link))
+        await eventually(lambda: bool(_commands(module)))
+        for child in _commands(module):
+            child.kill()
+        result = await download
+        assert result.error is not None
+        assert result.error.reason == ("DOWNLOAD_FAILED" if module == "engines.fetch" else "DECODE_FAILED")
+        # The service goes on.
+        assert (await client.download(site.serve("/sine.wav", media.wav))).error is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_service_is_stopped(site: Any, tmp_path: Path, number: signal.Signals) -> None:
+    """The real process, in the middle of a download. SIGKILL leaves it no time to clean up; its child ends anyway."""
+    link = site.stream("/drip.wav", bytes(1024), 0.05)
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    settings = {"DOWNLOAD_ALLOW_HOSTS": site.host, "WORK_DIR": str(folder), "DRAIN_S": "0"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "singscript_downloader"),
+        env={f"SINGSCRIPT_{name}": value for name, value in settings.items()},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        async with asyncio.timeout(30):
+            while not (address := re.search(rb'"address": "([^"]+)"', await process.stderr.readline())):
+                pass
+        async with dial(address[1].decode()) as channel:
+            stub: Any = downloader_pb2_grpc.DownloaderServiceStub(channel)
+            call = stub.Download(downloader_pb2.DownloadRequest(url=link), timeout=60)
+            async for response in call:
+                if response.event.progress.done_bytes:
+                    break
+            (fetching,) = psutil.Process(process.pid).children()
+            process.send_signal(number)
+            call.cancel()
+            assert await asyncio.wait_for(process.wait(), 30) == (0 if number == signal.SIGTERM else -number)
+        await eventually(lambda: not fetching.is_running() or fetching.status() == psutil.STATUS_ZOMBIE)
+        if number == signal.SIGTERM:
+            assert not any(folder.iterdir())
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
