@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from singscript_core.errors import EngineUnavailable
-from singscript_separator.engines import Block, Stems, demucs
+from singscript_separator.engines import Block, Stems, demucs, weights
 from singscript_separator.engines.demucs import Demucs
 from singscript_separator.engines.reach import Reach
 
@@ -133,8 +133,8 @@ def test_no_input_gives_nothing(engine: Demucs) -> None:
 
 def test_the_model_is_loaded_once_also_by_threads_at_once(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
-    real = demucs.weights.load
-    monkeypatch.setattr(demucs.weights, "load", lambda *args: (loads.append("load"), real(*args))[1])
+    real = weights.load
+    monkeypatch.setattr(weights, "load", lambda *args: (loads.append("load"), real(*args))[1])
     engine = Demucs("tiny", models_dir, False, Reach())
     threads = [threading.Thread(target=engine.ready, args=("tiny",)) for _ in range(4)]
     for thread in threads:

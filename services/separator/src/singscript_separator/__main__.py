@@ -23,10 +23,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 def main() -> None:
     try:
-        settings = SeparatorSettings()  # pyright: ignore[reportCallIssue]  (from the environment)
+        settings = SeparatorSettings()
         set_up_logging("separator", settings.log_level)
-        store = open_store(StorageSettings())  # pyright: ignore[reportCallIssue]
-        asyncio.run(serve(separator(settings, ModelSettings(), store), settings))  # pyright: ignore[reportCallIssue]
+        store = open_store(StorageSettings())
+        asyncio.run(serve(separator(settings, ModelSettings(), store), settings))
     except ValidationError as error:
         sys.exit(f"separator: a setting is wrong.\n{error}")
     except (OSError, StageError) as error:

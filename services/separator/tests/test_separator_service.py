@@ -1,0 +1,398 @@
+"""The service over gRPC: sources, stems, warnings, artifacts, errors, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from singscript.downloader.v1 import downloader_pb2, downloader_pb2_grpc
+from singscript.media.v1 import media_pb2
+from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
+
+from singscript_audio.chunks import ChunkReader, ChunkWriter, audio_format
+from singscript_audio.decode import decode
+from singscript_audio.flac import FlacWriter
+from singscript_core.errors import StageError
+from singscript_core.settings import ServiceSettings
+from singscript_separator.engines import Block
+from singscript_serving.events import duration
+from singscript_serving.server import Service, running
+from singscript_serving.status import from_rpc_error
+from singscript_storage import FolderStore
+
+RATE_HZ = 44_100
+Served = Callable[..., AbstractAsyncContextManager[str]]
+Tones = Callable[..., Block]
+Request = separator_pb2.SeparateRequest
+Config = separator_pb2.SeparateConfig
+
+
+@dataclass
+class Answer:
+    """All that a stream gave, checked as a client should."""
+
+    format: media_pb2.AudioFormat = field(default_factory=media_pb2.AudioFormat)
+    stems: dict[int, Block] = field(default_factory=dict)
+    events: list[media_pb2.StageEvent] = field(default_factory=list)
+    media: list[media_pb2.MediaInfo] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+
+    @property
+    def vocals(self) -> Block:
+        return self.stems[media_pb2.STEM_VOCALS]
+
+    @property
+    def instrumental(self) -> Block:
+        return self.stems[media_pb2.STEM_INSTRUMENTAL]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [e.warning.reason for e in self.events if e.HasField("warning")]
+
+    @property
+    def engines(self) -> list[str]:
+        return [e.engine.engine for e in self.events if e.HasField("engine")]
+
+    @property
+    def artifacts(self) -> dict[str, media_pb2.Artifact]:
+        return {e.artifact.name: e.artifact for e in self.events if e.HasField("artifact")}
+
+
+def inline(sound: Block | None = None, rate_hz: int = RATE_HZ, **config: Any) -> Config:
+    channels = 2 if sound is None else sound.shape[1]
+    return Config(inline=media_pb2.InlineAudio(format=audio_format(rate_hz, channels)), **config)
+
+
+def messages(config: Config, sound: Block | None = None, trailer: bool = True) -> Iterable[Request]:
+    yield Request(config=config)
+    if sound is not None:
+        writer = ChunkWriter(sound.shape[1])
+        for start in range(0, len(sound), 10_000):
+            for chunk in writer.chunks(sound[start : start + 10_000]):
+                yield Request(chunk=chunk)
+        if trailer:
+            yield Request(trailer=writer.trailer())
+
+
+async def ask(address: str, requests: Iterable[Request]) -> Answer:
+    answer, readers, blocks = Answer(), dict[int, ChunkReader](), dict[int, list[Block]]()
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = separator_pb2_grpc.SeparatorServiceStub(channel).Separate(iter(requests), timeout=60)
+        try:
+            async for response in call:
+                kind = response.WhichOneof("payload")
+                answer.kinds.append(str(kind))
+                match kind:
+                    case "event":
+                        answer.events.append(response.event)
+                    case "media":
+                        answer.media.append(response.media)
+                    case "format":
+                        answer.format = response.format
+                    case "chunk":
+                        stem = response.chunk.stem
+                        reader = readers.setdefault(stem, ChunkReader(answer.format))
+                        blocks.setdefault(stem, []).append(reader.read(response.chunk))
+                    case "trailer":
+                        readers[response.trailer.stem].finish(response.trailer)
+                    case _:
+                        raise AssertionError(kind)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "separator") from error
+    assert all(reader.finished for reader in readers.values())
+    answer.stems = {stem: np.concatenate(parts) for stem, parts in blocks.items()}
+    return answer
+
+
+async def reason(address: str, requests: Iterable[Request]) -> tuple[str, str]:
+    """The gRPC code and the reason that a stream fails with."""
+    with pytest.raises(StageError) as raised:
+        await ask(address, requests)
+    assert isinstance(raised.value.__cause__, grpc.aio.AioRpcError)
+    return raised.value.__cause__.code().name, raised.value.reason
+
+
+async def test_audio_in_stems_out(served: Served, tones: Tones) -> None:
+    sound = tones(RATE_HZ * 2)
+    async with served() as address:
+        answer = await ask(address, messages(inline(sound), sound))
+    assert answer.kinds[:2] == ["event", "format"]
+    assert answer.engines == ["demucs"] and answer.warnings == []
+    assert (answer.format.sample_rate_hz, answer.format.channels) == (RATE_HZ, 2)
+    np.testing.assert_allclose(answer.vocals + answer.instrumental, sound, atol=1e-6)
+    assert np.abs(answer.vocals).max() > 1e-4
+    progress = [e.progress for e in answer.events if e.HasField("progress")]
+    assert [p.finished for p in progress] == [False] * (len(progress) - 1) + [True]
+    assert progress[-1].done.seconds == 2
+    assert all(e.stage == media_pb2.STAGE_SEPARATE for e in answer.events)
+
+
+async def test_sixteen_bit_mono_at_eight_kilohertz(served: Served, tones: Tones) -> None:
+    sound = np.round(tones(8_001, 1) * 32768).astype("<i2")
+    fmt = media_pb2.AudioFormat(sample_rate_hz=8_000, channels=1, encoding=media_pb2.SAMPLE_ENCODING_S16LE)
+    pcm = sound.tobytes()
+    requests = [
+        Request(config=Config(inline=media_pb2.InlineAudio(format=fmt))),
+        Request(chunk=media_pb2.AudioChunk(pcm=pcm)),
+        Request(trailer=media_pb2.AudioTrailer(total_samples=8_001, sha256=hashlib.sha256(pcm).digest())),
+    ]
+    async with served() as address:
+        answer = await ask(address, requests)
+    np.testing.assert_allclose(answer.vocals + answer.instrumental, sound / 32768, atol=1e-6)
+
+
+@pytest.mark.parametrize("wanted", [media_pb2.STEM_VOCALS, media_pb2.STEM_INSTRUMENTAL])
+async def test_only_the_wanted_stem(served: Served, tones: Tones, wanted: media_pb2.Stem.ValueType) -> None:
+    sound = tones(5_000)
+    async with served() as address:
+        answer = await ask(address, messages(inline(sound, stems=[wanted, wanted]), sound))
+    assert list(answer.stems) == [wanted]
+    assert answer.kinds.count("trailer") == 1
+
+
+async def test_without_weights_the_vocals_are_the_input_and_it_is_said(
+    served: Served, tones: Tones, tmp_path: Path
+) -> None:
+    sound = tones(30_000)
+    async with served(models=tmp_path) as address:
+        answer = await ask(address, messages(inline(sound), sound))
+    np.testing.assert_array_equal(answer.vocals, sound)
+    assert not answer.instrumental.any()
+    assert answer.kinds[0] == "event" and answer.events[0].HasField("engine")
+    assert answer.engines == ["passthrough"]
+    assert answer.warnings == ["ENGINE_FALLBACK", "SEPARATION_SKIPPED"]
+    told = " ".join(e.warning.message for e in answer.events)
+    assert "SINGSCRIPT_MODELS_DIR" in told and "SINGSCRIPT_ALLOW_MODEL_DOWNLOAD" in told
+
+
+async def test_engines_that_a_request_names(served: Served, tones: Tones, tmp_path: Path) -> None:
+    sound = tones(1_000)
+    async with served(models=tmp_path) as address:
+        alone = inline(sound, engines=["demucs"])
+        assert await reason(address, messages(alone, sound)) == ("FAILED_PRECONDITION", "ENGINE_UNAVAILABLE")
+        both = await ask(address, messages(inline(sound, engines=["demucs", "passthrough"]), sound))
+        assert both.warnings == ["ENGINE_FALLBACK", "SEPARATION_SKIPPED"]
+        chosen = await ask(address, messages(inline(sound, engines=["passthrough"]), sound))
+        assert chosen.warnings == ["SEPARATION_SKIPPED"]
+        unknown = inline(sound, engines=["spleeter"])
+        assert await reason(address, messages(unknown, sound)) == ("INVALID_ARGUMENT", "UNKNOWN_ENGINE")
+
+
+async def test_a_model_that_a_request_names(served: Served, tones: Tones, models_dir: Path) -> None:
+    sound = tones(1_000)
+    async with served(separator_model="htdemucs") as address:
+        answer = await ask(address, messages(inline(sound, model="tiny"), sound))
+        assert answer.events[0].engine.model == "tiny"
+        missing = inline(sound, model="nothing", engines=["demucs"])
+        assert await reason(address, messages(missing, sound)) == ("FAILED_PRECONDITION", "ENGINE_UNAVAILABLE")
+
+
+async def test_list_models(served: Served) -> None:
+    async with served() as address, grpc.aio.insecure_channel(address) as channel:
+        stub = separator_pb2_grpc.SeparatorServiceStub(channel)
+        models = (await stub.ListModels(separator_pb2.ListModelsRequest(), timeout=10)).models
+    assert [(m.engine, m.model, m.available) for m in models] == [("demucs", "tiny", True), ("passthrough", "", True)]
+
+
+async def test_artifacts_are_what_was_streamed(served: Served, tones: Tones, tmp_path: Path) -> None:
+    sound = tones(RATE_HZ + 7)
+    store = FolderStore(tmp_path / "store")
+    async with served(store=store) as address:
+        answer = await ask(address, messages(inline(sound, stems=[media_pb2.STEM_VOCALS]), sound))
+        again = await ask(address, messages(inline(sound), sound))
+        other = await ask(address, messages(inline(sound, engines=["passthrough"]), sound))
+    assert list(answer.artifacts) == ["vocals.flac", "instrumental.flac"]
+    for name, streamed in (("vocals.flac", again.vocals), ("instrumental.flac", again.instrumental)):
+        artifact = answer.artifacts[name]
+        assert store.stat(artifact.key).sha256 == artifact.sha256
+        assert artifact.media_type == "audio/flac" and artifact.size_bytes > 0
+        store.fetch(artifact.key, tmp_path / name)
+        kept = np.concatenate(list(decode(tmp_path / name, sample_rate_hz=RATE_HZ, channels=2)))
+        np.testing.assert_allclose(kept, streamed, atol=2**-23)
+        assert again.artifacts[name].key == artifact.key  # the same work, the same key
+        assert other.artifacts[name].key != artifact.key
+    assert answer.kinds[-1] == "event" and answer.events[-1].HasField("artifact")
+
+
+async def test_an_object_of_the_storage(served: Served, tones: Tones, tmp_path: Path) -> None:
+    sound = tones(RATE_HZ)
+    with FlacWriter(tmp_path / "in.flac", sample_rate_hz=RATE_HZ, channels=2) as writer:
+        writer.write(sound)
+    store = FolderStore(tmp_path / "store")
+    store.put("upload/song.flac", tmp_path / "in.flac", "audio/flac")
+    store.put("upload/text", Path(__file__), "text/plain")
+    async with served(store=store) as address:
+        answer = await ask(address, messages(Config(object=media_pb2.StoredObject(key="upload/song.flac"))))
+        np.testing.assert_allclose(answer.vocals + answer.instrumental, sound, atol=1e-5)
+        assert answer.media[0].format == "flac" and answer.media[0].duration.seconds == 1
+        missing = Config(object=media_pb2.StoredObject(key="upload/none"))
+        assert await reason(address, messages(missing)) == ("NOT_FOUND", "OBJECT_NOT_FOUND")
+        text = Config(object=media_pb2.StoredObject(key="upload/text"))
+        assert await reason(address, messages(text)) == ("FAILED_PRECONDITION", "UNSUPPORTED_FORMAT")
+    async with served(store=store, max_duration_s=0.5) as address:
+        long = Config(object=media_pb2.StoredObject(key="upload/song.flac"))
+        assert await reason(address, messages(long)) == ("FAILED_PRECONDITION", "TOO_LONG")
+    async with served() as address:
+        assert await reason(address, messages(long)) == ("INVALID_ARGUMENT", "INVALID_INPUT")
+
+
+class _Downloader(downloader_pb2_grpc.DownloaderServiceServicer):
+    """Sends one sound, with an event and media info; `cut` leaves the trailer away."""
+
+    def __init__(self, sound: Block, cut: bool) -> None:
+        self._sound, self._cut = sound, cut
+
+    async def Download(
+        self, request: downloader_pb2.DownloadRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[downloader_pb2.DownloadResponse]:
+        warning = media_pb2.Warning(reason="TEST", message=request.url)
+        yield downloader_pb2.DownloadResponse(
+            event=media_pb2.StageEvent(stage=media_pb2.STAGE_DOWNLOAD, warning=warning)
+        )
+        yield downloader_pb2.DownloadResponse(media=media_pb2.MediaInfo(title="A song", duration=duration(2.0)))
+        yield downloader_pb2.DownloadResponse(format=audio_format(RATE_HZ, 2))
+        writer = ChunkWriter(2)
+        for chunk in writer.chunks(self._sound):
+            yield downloader_pb2.DownloadResponse(chunk=chunk)
+        if not self._cut:
+            yield downloader_pb2.DownloadResponse(trailer=writer.trailer())
+
+    async def Probe(
+        self, request: downloader_pb2.ProbeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> downloader_pb2.ProbeResponse:
+        raise NotImplementedError
+
+
+def downloader(sound: Block, cut: bool = False) -> AbstractAsyncContextManager[str]:
+    def add(server: grpc.aio.Server) -> None:
+        downloader_pb2_grpc.add_DownloaderServiceServicer_to_server(_Downloader(sound, cut), server)
+
+    settings = ServiceSettings(drain_s=0.2)
+    return running(Service("singscript.downloader.v1.DownloaderService", add), settings)
+
+
+async def test_a_link_goes_through_the_downloader(served: Served, tones: Tones) -> None:
+    sound = tones(RATE_HZ * 2)
+    config = Config(download=downloader_pb2.DownloadRequest(url="http://song.test/"))
+    async with downloader(sound) as upstream, served(downloader=upstream) as address:
+        answer = await ask(address, messages(config))
+    np.testing.assert_allclose(answer.vocals + answer.instrumental, sound, atol=1e-6)
+    relayed = [e for e in answer.events if e.stage == media_pb2.STAGE_DOWNLOAD]
+    assert [e.warning.message for e in relayed] == ["http://song.test/"]
+    assert [m.title for m in answer.media] == ["A song"]
+    assert answer.events[-1].progress.total.seconds == 2
+
+
+async def test_a_downloader_that_fails(served: Served, tones: Tones) -> None:
+    config = Config(download=downloader_pb2.DownloadRequest(url="http://song.test/"))
+    async with downloader(tones(5_000), cut=True) as upstream, served(downloader=upstream) as address:
+        assert await reason(address, messages(config)) == ("ABORTED", "BROKEN_STREAM")
+    async with served(downloader=upstream) as address:  # which is gone now
+        assert await reason(address, messages(config)) == ("UNAVAILABLE", "UPSTREAM_UNAVAILABLE")
+    async with served() as address:
+        assert await reason(address, messages(config)) == ("INVALID_ARGUMENT", "UPSTREAM_NOT_CONFIGURED")
+
+
+async def test_a_stream_that_is_cut_never_passes_for_a_short_song(served: Served, tones: Tones, tmp_path: Path) -> None:
+    sound = tones(5_000)
+    store = FolderStore(tmp_path / "store")
+    async with served(store=store) as address:
+        assert await reason(address, messages(inline(sound), sound, trailer=False)) == ("ABORTED", "BROKEN_STREAM")
+        assert await reason(address, messages(inline(sound))) == ("ABORTED", "BROKEN_STREAM")
+        with_a_gap = [m for i, m in enumerate(messages(inline(tones(30_000)), tones(30_000))) if i != 2]
+        assert await reason(address, with_a_gap) == ("ABORTED", "BROKEN_STREAM")
+    assert list(store.list("")) == []
+
+
+async def test_requests_that_make_no_sense(served: Served, tones: Tones) -> None:
+    sound = tones(100)
+    wrong = ("INVALID_ARGUMENT", "INVALID_INPUT")
+    first_config, chunk, _ = messages(inline(sound), sound)
+    async with served() as address:
+        assert await reason(address, []) == wrong
+        assert await reason(address, [chunk]) == wrong
+        assert await reason(address, [Request()]) == wrong
+        assert await reason(address, [first_config, first_config]) == wrong
+        assert await reason(address, messages(Config(engines=["passthrough"]))) == wrong
+        assert await reason(address, messages(inline(sound, stems=[media_pb2.STEM_UNSPECIFIED]), sound)) == wrong
+        assert await reason(address, messages(inline(np.zeros((9, 3), np.float32)))) == wrong
+        assert await reason(address, messages(inline(sound, rate_hz=1), sound)) == wrong
+        empty = messages(inline(sound), np.zeros((0, 2), np.float32))
+        assert await reason(address, empty) == ("FAILED_PRECONDITION", "NO_AUDIO")
+
+
+async def test_a_client_that_never_sends_its_config(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("singscript_separator.sources.CONFIG_TIMEOUT_S", 0.1)
+    async with served() as address, grpc.aio.insecure_channel(address) as channel:
+        call = separator_pb2_grpc.SeparatorServiceStub(channel).Separate(timeout=30)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call.read()
+    assert raised.value.details() == "Nothing was sent for 0.1 s, so the stream was closed."
+
+
+async def test_two_streams_at_once(served: Served, tones: Tones) -> None:
+    sounds = [tones(RATE_HZ * 2), tones(RATE_HZ) * 0.5]
+    async with served() as address:
+        answers = await asyncio.gather(*(ask(address, messages(inline(s), s)) for s in sounds))
+    for answer, sound in zip(answers, sounds, strict=True):
+        np.testing.assert_allclose(answer.vocals + answer.instrumental, sound, atol=1e-6)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this process makes its temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def left_behind(temporary: Path) -> tuple[list[threading.Thread], list[str]]:
+    """The threads of engines, and the temporary files."""
+    threads = [thread for thread in threading.enumerate() if thread.name == "engine"]
+    return threads, [path.name for path in temporary.iterdir()]
+
+
+@pytest.mark.parametrize("engine", ["demucs", "passthrough"])
+async def test_a_client_that_leaves_leaves_nothing_behind(
+    served: Served, tones: Tones, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    monkeypatch.setattr("singscript_separator.engines.demucs.WINDOW_S", 1.5)
+    monkeypatch.setattr("singscript_separator.engines.demucs.FADE_S", 0.2)
+    sound = tones(RATE_HZ * 4)
+    store = FolderStore(tmp_path / "store")
+    async with served(store=store) as address, grpc.aio.insecure_channel(address) as channel:
+        call = separator_pb2_grpc.SeparatorServiceStub(channel).Separate(timeout=60)
+        for request in messages(inline(sound, engines=[engine]), sound, trailer=False):
+            await call.write(request)
+        while not (await call.read()).HasField("chunk"):
+            pass
+        threads, (folder,) = left_behind(temporary)
+        assert len(threads) == 1 and folder.startswith("singscript-stems-")
+        call.cancel()
+        async with asyncio.timeout(30):
+            while left_behind(temporary) != ([], []):  # noqa: ASYNC110  (nothing announces the end of a thread)
+                await asyncio.sleep(0.01)
+    assert list(store.list("")) == []
+
+
+async def test_without_storage_nothing_is_written_to_the_disk(
+    served: Served, tones: Tones, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    real = tempfile.mkdtemp
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *args, **kwargs: (made.append("dir"), real(*args, **kwargs))[1])
+    sound = tones(5_000)
+    async with served() as address:
+        answer = await ask(address, messages(inline(sound), sound))
+    assert answer.artifacts == {} and made == []
