@@ -29,7 +29,7 @@ doctor: $(INSTALLED)  ## what is there and what is missing
 	@$(BIN)/singscript doctor
 
 test: $(INSTALLED)  ## all tests
-	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
 
 check: $(INSTALLED)  ## lint, types, import rules, contracts
 	$(BIN)/ruff check

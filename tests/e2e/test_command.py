@@ -1,0 +1,120 @@
+"""`singscript run`, as a user runs it: exit status, files, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
+COMMAND = [str(Path(sys.executable).parent / "singscript")]
+
+
+@pytest.fixture
+def environment(tmp_path: Path, offline: dict[str, str]) -> dict[str, str]:
+    return os.environ | offline | {"SINGSCRIPT_HOME": str(tmp_path / "home")}
+
+
+def left_behind(environment: dict[str, str]) -> list[str]:
+    """Command lines of processes that belong to this home."""
+    found: list[str] = []
+    for process in psutil.process_iter(["cmdline"]):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            marked = process.environ().get("SINGSCRIPT_HOME") == environment["SINGSCRIPT_HOME"]
+            named = environment["SINGSCRIPT_HOME"] in " ".join(process.info["cmdline"] or [])
+            if (marked or named) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.info["cmdline"] or []))
+    return found
+
+
+def run(environment: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def test_the_demo_from_start_to_end(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run(environment, "run", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"vocals.flac", "instrumental.flac", "words.json", "lyrics.srt"}
+    lines = json.loads((tmp_path / "out" / "words.json").read_text())["lines"]
+    shown = " ".join(done.stdout.split())
+    assert all(line["text"].split()[0] in shown for line in lines)
+    assert "heard without the lyrics" in shown
+    assert "Against the demo's known times" in shown
+    assert "SEPARATION_SKIPPED" in done.stdout
+    assert left_behind(environment) == []
+    assert list((tmp_path / "home" / "runs").iterdir()) == []
+
+
+def test_silence_is_told_by_the_exit_status(environment: dict[str, str], tmp_path: Path, silence: Path) -> None:
+    done = run(environment, "run", silence, "--out", tmp_path / "out")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "SILENT_AUDIO" in done.stdout
+
+
+def test_a_failed_job_is_told_by_the_exit_status(environment: dict[str, str], tmp_path: Path) -> None:
+    text = tmp_path / "page.html"
+    text.write_text("<html>no sound here</html>")
+    done = run(environment, "run", text)
+    assert done.returncode == 1
+    assert "UNSUPPORTED_FORMAT" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert left_behind(environment) == []
+
+
+def test_wrong_usage_starts_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run(environment, "run", tmp_path / "nothing.mp3")
+    assert done.returncode == 2
+    assert "No such file" in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_behind(
+    environment: dict[str, str], tmp_path: Path, five_minutes: Path, number: signal.Signals
+) -> None:
+    command = [*COMMAND, "run", str(five_minutes), "--out", str(tmp_path / "out")]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline(), "the job is on its way"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert left_behind(environment) == []
+
+
+def test_a_killed_command_leaves_no_process_behind(
+    environment: dict[str, str], tmp_path: Path, five_minutes: Path
+) -> None:
+    command = [*COMMAND, "run", str(five_minutes), "--out", str(tmp_path / "out")]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline(), "the job is on its way"
+        process.kill()
+        process.stdout.close()
+    deadline_s = time.monotonic() + 60
+    while left_behind(environment):
+        assert time.monotonic() < deadline_s, left_behind(environment)
+        time.sleep(0.2)
+
+
+def test_the_doctor_names_every_engine(environment: dict[str, str]) -> None:
+    done = run(environment, "doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("passthrough", "demucs", "sphinx", "faster-whisper", "openai", "OPENAI_API_KEY", "disk"):
+        assert name in done.stdout
+    assert left_behind(environment) == []

@@ -1,0 +1,184 @@
+"""The main job through real processes: REST in, timed words and files out, and each error with its reason."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pysubs2
+import pytest
+
+from singscript_audio.decode import decode
+from singscript_standalone.client import Client, Event, RequestFailed
+from singscript_standalone.system import System
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
+
+
+def finish(client: Client, job: dict[str, Any]) -> list[Event]:
+    """All events of a job; the last one is its final state."""
+    return list(client.events(job["id"]))
+
+
+def final(events: list[Event]) -> dict[str, Any]:
+    return events[-1].data
+
+
+def samples(file: Path) -> np.ndarray:
+    return np.concatenate(list(decode(file, sample_rate_hz=44_100, channels=2)))
+
+
+def words_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [w for line in result["words"]["lines"] for w in line["words"]]
+
+
+def test_the_demo_with_its_lyrics(client: Client, tmp_path: Path) -> None:
+    lyrics = (DEMO / "lyrics.txt").read_text()
+    job = client.submit_file(DEMO / "demo.flac", lyrics=lyrics)
+    events = finish(client, job)
+    assert final(events)["state"] == "succeeded", final(events)
+    assert [e.number for e in events] == list(range(1, len(events) + 1))
+    result = client.result(job["id"])
+    document = result["words"]
+
+    files = {a["name"]: a for a in result["artifacts"]}
+    assert {"vocals.flac", "instrumental.flac", "words.json", "lyrics.srt"} <= set(files)
+    for name, artifact in files.items():
+        client.save(artifact, tmp_path / name)
+        assert (tmp_path / name).stat().st_size == artifact["size_bytes"]
+    assert json.loads((tmp_path / "words.json").read_text()) == document
+
+    mix, vocals, rest = (
+        samples(f) for f in (DEMO / "demo.flac", tmp_path / "vocals.flac", tmp_path / "instrumental.flac")
+    )
+    assert vocals.shape == rest.shape == mix.shape
+    np.testing.assert_allclose(vocals + rest, mix, atol=2**-22)
+
+    assert [line["text"] for line in document["lines"]] == [t for t in lyrics.splitlines() if t.strip()]
+    subtitles = pysubs2.load(str(tmp_path / "lyrics.srt"))
+    assert [s.plaintext for s in subtitles] == [line["text"] for line in document["lines"]]
+    timed = words_of(result)
+    assert all(a["end_s"] <= b["start_s"] + 1e-6 for a, b in itertools.pairwise(timed))
+    assert all(0 <= w["start_s"] <= w["end_s"] <= document["media"]["duration_s"] + 0.05 for w in timed)
+
+    truth = [w for line in json.loads((DEMO / "truth.json").read_text())["lines"] for w in line["words"]]
+    off = [abs(a["start_s"] - b["start_s"]) for a, b in zip(timed, truth, strict=True)]
+    assert statistics.median(off) < 0.25
+
+    assert {stage: chosen["engine"] for stage, chosen in document["stages"].items()}["separate"] == "passthrough"
+    assert {"SEPARATION_SKIPPED", "ENGLISH_ONLY"} <= {w["reason"] for w in document["warnings"]}
+    assert document["heard"], "what was heard without the lyrics is kept"
+
+
+def test_a_link_without_lyrics(client: Client, web: tuple[str, Path]) -> None:
+    address, folder = web
+    shutil.copy(DEMO / "demo.flac", folder / "song.flac")
+    job = client.submit_link(f"http://{address}/song.flac")
+    events = finish(client, job)
+    assert final(events)["state"] == "succeeded", final(events)
+    result = client.result(job["id"])
+    assert words_of(result), "something was heard"
+    assert not result["words"]["lyrics_given"]
+    assert "original.flac" in {a["name"] for a in result["artifacts"]}
+
+
+def test_instrumental_music_gives_no_words(client: Client) -> None:
+    job = client.submit_file(DEMO / "demo.instrumental.flac")
+    assert final(finish(client, job))["state"] == "succeeded"
+    result = client.result(job["id"])
+    assert result["words"]["lines"] == result["words"]["heard"] == []
+    assert "NO_SPEECH" in {w["reason"] for w in result["words"]["warnings"]}
+
+
+def test_silence_gives_no_words_and_says_so(client: Client, silence: Path) -> None:
+    job = client.submit_file(silence)
+    assert final(finish(client, job))["state"] == "succeeded"
+    result = client.result(job["id"])
+    assert result["words"]["lines"] == []
+    assert "SILENT_AUDIO" in {w["reason"] for w in result["words"]["warnings"]}
+
+
+def failed(client: Client, job: dict[str, Any]) -> dict[str, Any]:
+    """The problem that a job failed with, the same in its events and in its result."""
+    last = final(finish(client, job))
+    assert last["state"] == "failed", last
+    with pytest.raises(RequestFailed) as caught:
+        client.result(job["id"])
+    assert caught.value.reason == last["problem"]["reason"]
+    assert len(last["problem"]["detail"]) > 20, "a sentence for the user"
+    return last["problem"]
+
+
+def test_a_file_that_is_not_audio(client: Client, tmp_path: Path) -> None:
+    text = tmp_path / "song.mp3"
+    text.write_text("these are words, and no sound\n" * 100)
+    assert failed(client, client.submit_file(text))["reason"] == "UNSUPPORTED_FORMAT"
+
+
+def test_a_link_to_nothing(client: Client, web: tuple[str, Path]) -> None:
+    problem = failed(client, client.submit_link(f"http://{web[0]}/missing.mp3"))
+    assert problem["reason"] in {"LINK_NOT_FOUND", "NOT_FOUND"}
+    assert problem["stage"] == "download"
+
+
+def test_a_link_into_the_machine_itself(client: Client) -> None:
+    assert failed(client, client.submit_link("http://127.0.0.1:9/secret"))["reason"] == "BLOCKED_ADDRESS"
+
+
+def test_an_engine_that_cannot_be_had(client: Client) -> None:
+    job = client.submit_file(DEMO / "demo.flac", transcriber_engines="openai")
+    assert failed(client, job)["reason"] == "ENGINE_UNAVAILABLE"
+
+
+def test_words_come_while_the_sound_is_still_separated_and_cancel_ends_it(client: Client, five_minutes: Path) -> None:
+    job = client.submit_file(five_minutes)
+    kinds: list[str] = []
+    for event in client.events(job["id"]):
+        done = event.kind == "progress" and event.data["stage"] == "separate" and event.data["finished"]
+        kinds.append("separated" if done else event.kind)
+        if event.kind == "segment" and kinds.count("segment") == 1:
+            client.cancel(job["id"])
+    assert "segment" in kinds
+    assert "separated" not in kinds[: kinds.index("segment")]
+    assert client.job(job["id"])["state"] == "cancelled"
+
+
+def test_a_separator_that_is_killed_costs_an_attempt_and_not_the_job(
+    client: Client, system: System, five_minutes: Path
+) -> None:
+    job = client.submit_file(five_minutes)
+    killed = False
+    again: dict[str, Any] = {}
+    for event in client.events(job["id"]):
+        if event.kind == "segment" and not killed:
+            separator = next(c for c in system.children if c.name == "separator")
+            assert separator.process is not None
+            os.kill(separator.process.pid, signal.SIGKILL)
+            killed = True
+        if killed and event.kind == "state":
+            again = again or event.data
+        if event.kind == "segment" and event.data["attempt"] > 1:
+            client.cancel(job["id"])
+    assert again["state"] == "queued"
+    assert again["reason"] == "UPSTREAM_UNAVAILABLE"
+    assert client.job(job["id"])["state"] == "cancelled", "the second attempt ran until it was cancelled"
+    assert "separator" in system.supervisor.restarted
+
+
+def test_each_part_is_a_process_of_its_own(system: System) -> None:
+    running = {c.name: c.process.pid for c in system.children if c.process}
+    assert set(running) == {
+        *("downloader", "separator", "transcriber", "aligner"),
+        *("postgres", "gateway", "dispatcher"),
+    }
+    assert len(set(running.values())) == len(running)
+    assert all(psutil.pid_exists(pid) for pid in running.values())
