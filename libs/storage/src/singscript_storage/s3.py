@@ -84,6 +84,12 @@ class S3Store:
         if not exists:
             raise self._no_bucket()
 
+    def make_bucket(self) -> None:
+        """Makes the bucket where there is none; raises StorageUnavailable."""
+        with self._translated():
+            if not self._client.bucket_exists(self._bucket):
+                self._client.make_bucket(self._bucket)
+
     def put(self, key: str, path: Path, media_type: str) -> StoredObject:
         check_key(key)
         with path.open("rb") as file:
