@@ -12,9 +12,14 @@ _SIDE_WEIGHT = 0.5**0.5
 _LOW_FREQUENCY = frozenset({"LFE", "LFE2"})
 
 
+def layout_name(channels: int) -> str:
+    """FFmpeg's name for so many channels: its usual speakers up to 8 of them, speakers that are not known beyond."""
+    return f"{channels}c" if channels <= 8 else f"{channels} channels"
+
+
 def default_layout(channels: int) -> list[str]:
     """Speakers that a stream of so many channels is for when nothing says otherwise: FL, FR, FC..."""
-    return [channel.name for channel in AudioLayout(f"{channels}c").channels]
+    return [channel.name for channel in AudioLayout(layout_name(channels)).channels]
 
 
 def mix_matrix(layout: Sequence[str], out_channels: int) -> NDArray[np.float32]:
@@ -46,6 +51,14 @@ def mix_matrix(layout: Sequence[str], out_channels: int) -> NDArray[np.float32]:
     if not weights.any():
         return np.full((channels, 2), 1 / channels, dtype=np.float32)
     return weights / weights.sum(axis=0).max()
+
+
+def mixed(block: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A block of shape (n, in_channels) through a `mix_matrix`, to shape (n, out_channels)."""
+    if matrix.shape[0] == matrix.shape[1]:
+        return block
+    # Not `block @ matrix`: BLAS wakes all its threads for so little, and rounds differently with the block's length.
+    return np.einsum("ni,io->no", block, matrix)
 
 
 def _stereo_weights(name: str) -> tuple[float, float]:

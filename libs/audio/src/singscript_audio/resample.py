@@ -15,7 +15,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
-from singscript_audio.mix import default_layout, mix_matrix
+from singscript_audio.mix import default_layout, layout_name, mix_matrix, mixed
 
 _FILTER_TAPS = 64
 
@@ -47,7 +47,7 @@ class Resampler:
         self._out_samples = 0
         self._swr = AudioResampler(
             format="flt",
-            layout=f"{self._channels}c",
+            layout=layout_name(self._channels),
             rate=out_hz,
             options={"filter_size": _FILTER_TAPS},  # type: ignore[arg-type]
         )
@@ -65,10 +65,10 @@ class Resampler:
         return self._unmixed(self._resampled(tail)[:left])
 
     def _mixed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        return block @ self._matrix if self._mix_first else block
+        return mixed(block, self._matrix) if self._mix_first else block
 
     def _unmixed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        return block if self._mix_first else block @ self._matrix
+        return block if self._mix_first else mixed(block, self._matrix)
 
     def _resampled(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._in_hz == self._out_hz or not len(block):
@@ -84,6 +84,6 @@ class Resampler:
 def _to_frame(block: NDArray[np.float32], sample_rate_hz: int) -> AudioFrame:
     """A block as a packed frame: PyAV cannot read planar ones of 8 channels and more."""
     packed = np.ascontiguousarray(block, dtype=np.float32).reshape(1, -1)
-    frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=f"{block.shape[1]}c")
+    frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout_name(block.shape[1]))
     frame.sample_rate = sample_rate_hz
     return frame
