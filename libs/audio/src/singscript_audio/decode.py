@@ -55,10 +55,15 @@ _BLOCK_S = 0.5
 _PIECE_S = 0.25
 _MIN_SAMPLE_RATE_HZ = 2_000
 _MAX_SAMPLE_RATE_HZ = 768_000
-_MAX_CHANNELS = 64
+_MAX_CHANNELS = 24
 # Float files may go beyond full scale; no further than this, so that no later sum overflows.
 _MAX_LEVEL = 8.0
-_MAX_LOST_PACKET_S = 1.0
+# A jump in the timestamps is filled with silence: at once after a packet was lost; else only when it is more than the
+# jitter of careless muxers; and never when it is so long that the timestamps rather started anew.
+_MIN_GAP_LOST_S = 0.001
+_MIN_GAP_S = 0.1
+_MAX_GAP_S = 60.0
+_MAX_READ_FAILURES = 16
 
 
 class UnsupportedFormat(Rejected):
@@ -129,16 +134,17 @@ def probe(file: Path | BinaryIO) -> MediaProbe:
 
 def decode(
     file: Path | BinaryIO, *, sample_rate_hz: int, channels: int, max_duration_s: float | None = None
-) -> Iterator[NDArray[np.float32]]:
+) -> Generator[NDArray[np.float32], None, None]:
     """Decodes the best audio stream of a file.
 
-    A packet that cannot be decoded becomes silence of its own length, so that what follows keeps its time. When
-    more packets fail than decode, or nothing decodes, the file counts as damaged.
+    What is missing by the timestamps (packets that do not decode, damage that had to be skipped) becomes silence, so
+    that what follows keeps its time. When more packets fail than decode, or nothing decodes, the file is damaged.
 
     Args:
         file: a path, or a file object, which is read from its start and left open.
         sample_rate_hz, channels: of the blocks; see `mix_matrix` for how channels are mixed.
-        max_duration_s: more decoded sound than this is refused, whatever the headers say.
+        max_duration_s: more sound than this is refused, whatever the headers say. Set it for files of strangers:
+            a small file can hold days of silence.
 
     Yields:
         Blocks of shape (n, channels), half a second or a little more each; the last one may be shorter.
@@ -205,46 +211,64 @@ class _Sound:
     def same_format(self, other: _Sound) -> bool:
         return self.sample_rate_hz == other.sample_rate_hz and self.layout == other.layout
 
-    def silence(self, duration_s: float) -> _Sound:
+    def silence(self, duration_s: float) -> Iterator[_Sound]:
+        """So much silence of this format, in short pieces."""
         samples = round(duration_s * self.sample_rate_hz)
-        return replace(self, block=np.zeros((samples, len(self.layout)), np.float32))
+        step = round(_PIECE_S * self.sample_rate_hz)
+        for start in range(0, samples, step):
+            yield replace(self, block=np.zeros((min(step, samples - start), len(self.layout)), np.float32))
 
 
 def _sounds(container: InputContainer) -> Generator[_Sound, None, None]:
-    """Every decoded frame of the best audio stream; silence in place of a packet that does not decode."""
+    """Every decoded frame of the best audio stream; silence where the timestamps say that something is missing."""
     good = bad = 0
+    lost = False
     last: _Sound | None = None
+    end_s: float | None = None
     to_floats = _ToFloats()
     for packet in _packets(container, _audio_stream(container)):
-        try:
-            sounds = [to_floats(frame) for frame in packet.decode() if isinstance(frame, AudioFrame)]
-        except StageError:
-            raise
-        except Exception:  # noqa: BLE001 - PyAV raises IndexError, UnicodeDecodeError and ValueError too
+        frames = _decoded(packet)
+        if not frames and packet.size:
             bad += 1
-            if last and packet.duration and packet.time_base:
-                yield last.silence(min(float(packet.duration * packet.time_base), _MAX_LOST_PACKET_S))
-            continue
-        good += bool(sounds)
-        for last in sounds:
+            lost = True
+        good += bool(frames)
+        for frame in frames:
+            if last and end_s is not None and frame.time is not None:
+                gap_s = frame.time - end_s
+                if (_MIN_GAP_LOST_S if lost else _MIN_GAP_S) < gap_s < _MAX_GAP_S:
+                    yield from last.silence(gap_s)
+            last = to_floats(frame)
             yield last
+            end_s = None if frame.time is None else frame.time + frame.samples / frame.sample_rate
+            lost = False
     if bad > good:
         raise DecodeFailed("Most of the file could not be decoded: it is damaged. Send another copy.")
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Generator[Packet[AudioStream], None, None]:
-    """All packets up to the end of the file, or up to where it cannot be read any more."""
-    packets = container.demux(stream)
-    while True:
+    """All packets up to the end of the file, or up to where nothing can be read any more."""
+    failures = 0
+    while failures < _MAX_READ_FAILURES:
         try:
-            packet = next(packets)
-        except StopIteration:
-            return
+            for packet in container.demux(stream):
+                failures = 0
+                yield packet
         except StageError:
             raise
-        except Exception:  # noqa: BLE001 - as above
+        except Exception:  # noqa: BLE001 - PyAV raises IndexError, UnicodeDecodeError and ValueError too
+            failures += 1
+        else:
             return
-        yield packet
+
+
+def _decoded(packet: Packet[AudioStream]) -> list[AudioFrame]:
+    """The frames of a packet; none if it is damaged."""
+    try:
+        return [frame for frame in packet.decode() if isinstance(frame, AudioFrame)]
+    except StageError:
+        raise
+    except Exception:  # noqa: BLE001 - as above
+        return []
 
 
 class _ToFloats:
