@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 def main() -> None:
     try:
-        settings = SeparatorSettings()
+        settings = SeparatorSettings()  # pyright: ignore[reportCallIssue]  (from the environment)
         set_up_logging("separator", settings.log_level)
         store = open_store(StorageSettings())
         asyncio.run(serve(separator(settings, ModelSettings(), store), settings))
