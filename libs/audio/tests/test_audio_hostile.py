@@ -90,12 +90,12 @@ def test_R04_a_movie_that_names_another_file_does_not_get_it(tmp_path: Path) -> 
 
 def test_R05_a_bomb_is_stopped_at_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "bomb.flac"
-    minutes = np.zeros((8000 * 600, 1), np.float32)
-    with FlacWriter(path, sample_rate_hz=8000, channels=1, bits=16) as writer:
-        for _ in range(9):
-            writer.write(minutes)
-    assert path.stat().st_size < 1_100_000
-    assert probe(path).duration_s == 1.5 * 3600
+    minute = np.zeros((2000 * 60, 1), np.float32)
+    with FlacWriter(path, sample_rate_hz=2000, channels=1, bits=16) as writer:
+        for _ in range(180):
+            writer.write(minute)
+    assert path.stat().st_size * 1000 < 3 * 3600 * 44100 * 2 * 4
+    assert probe(path).duration_s == 3 * 3600
     out_samples = 0
     with pytest.raises(TooLong) as raised:
         for block in decode(path, sample_rate_hz=44100, channels=2, max_duration_s=60):
@@ -241,44 +241,54 @@ def small_file(folder: Path, name: str, codec: str, container: str, duration_s: 
 @pytest.mark.parametrize(("name", "codec", "container"), SMALL)
 def test_a_damaged_middle_leaves_the_rest_in_its_time(tmp_path: Path, name: str, codec: str, container: str) -> None:
     rate = 48000 if codec == "libopus" else 44100
-    sound = np.concatenate([tone(2, rate, 440, 440), tone(2, rate, 1000, 1000)])
+    # WebM goes on at its next cluster, one every 5 s.
+    sound = np.concatenate([tone(5, rate, 440, 440), tone(5, rate, 1000, 1000)])
     path = encode_file(tmp_path / name, sound, codec=codec, container=container, sample_rate_hz=rate)
     content = bytearray(path.read_bytes())
     middle = len(content) * 2 // 5
     content[middle : middle + 600] = random.Random(6).randbytes(600)
     path.write_bytes(content)
     out = decoded(path)
-    assert len(out) / 44100 == pytest.approx(4, abs=0.25)
+    assert len(out) / 44100 == pytest.approx(10, abs=0.25)
     assert strongest_hz(out[: 44100 + 22050, 0]) == pytest.approx(440, abs=3)
     assert strongest_hz(out[-44100 - 22050 :, 0]) == pytest.approx(1000, abs=3)
 
 
-def test_a_packet_that_does_not_decode_becomes_silence(tmp_path: Path) -> None:
-    path = encode_file(tmp_path / "x.mkv", tone(4, 44100, 440, 440), codec="libmp3lame", container="matroska")
+def sound_packets(path: Path) -> list[bytes]:
     with av.open(path) as container:
-        packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+def test_packets_that_do_not_decode_become_silence(tmp_path: Path) -> None:
+    sound = np.concatenate([tone(3, 44100, 440, 440), np.zeros((44100, 2), np.float32)])
+    path = encode_file(tmp_path / "x.mkv", sound, codec="libmp3lame", container="matroska")
+    whole = decoded(path)
     content = path.read_bytes()
-    broken = packets[70:76]
-    for packet in broken:
+    for packet in sound_packets(path)[70:76]:
         assert content.count(packet) == 1
         content = content.replace(packet, bytes(len(packet)))
-    whole = decoded(path)
     path.write_bytes(content)
     out = decoded(path)
-    assert len(out) == pytest.approx(len(whole), abs=1152)
-    assert (np.abs(out[71 * 1152 : 74 * 1152]) < 0.01).all()
-    np.testing.assert_allclose(out[90 * 1152 :], whole[90 * 1152 : len(out)], atol=0.01)
+    # Matroska rounds times to milliseconds.
+    assert len(out) == pytest.approx(len(whole), abs=90)
+    assert (np.abs(out[71 * 1152 : 75 * 1152]) < 0.01).all()
+    end, whole_end = (int(np.flatnonzero(np.abs(x[:, 0]) > 0.1)[-1]) for x in (out, whole))
+    assert end == pytest.approx(whole_end, abs=90)
 
 
-def test_R06_mostly_damaged_is_damaged(tmp_path: Path) -> None:
-    path = encode_file(tmp_path / "x.mkv", tone(4, 44100, 440, 440), codec="libmp3lame", container="matroska")
-    with av.open(path) as container:
-        packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+@pytest.mark.parametrize("filler", [bytes, random.Random(7).randbytes])
+@pytest.mark.parametrize(
+    ("name", "codec", "container"), [("x.mkv", "libmp3lame", "matroska"), ("x.m4a", "aac", "ipod")]
+)
+def test_R06_mostly_damaged_is_damaged(
+    tmp_path: Path, name: str, codec: str, container: str, filler: Callable[[int], bytes]
+) -> None:
+    path = encode_file(tmp_path / name, tone(4, 44100, 440, 440), codec=codec, container=container)
     content = path.read_bytes()
-    for packet in packets[20:]:
-        content = content.replace(packet, bytes(len(packet)))
+    for packet in sound_packets(path)[20:]:
+        content = content.replace(packet, filler(len(packet)))
     path.write_bytes(content)
-    with pytest.raises(DecodeFailed, match="Most of the file"):
+    with pytest.raises(DecodeFailed):
         decoded(path)
 
 

@@ -138,7 +138,8 @@ def decode(
     """Decodes the best audio stream of a file.
 
     What is missing by the timestamps (packets that do not decode, damage that had to be skipped) becomes silence, so
-    that what follows keeps its time. When more packets fail than decode, or nothing decodes, the file is damaged.
+    that what follows keeps its time; what is missing at the end is left out. Where the greater part of the sound's
+    bytes does not decode, the file counts as damaged.
 
     Args:
         file: a path, or a file object, which is read from its start and left open.
@@ -221,17 +222,18 @@ class _Sound:
 
 def _sounds(container: InputContainer) -> Generator[_Sound, None, None]:
     """Every decoded frame of the best audio stream; silence where the timestamps say that something is missing."""
-    good = bad = 0
+    good_bytes = bad_bytes = 0
     lost = False
     last: _Sound | None = None
     end_s: float | None = None
     to_floats = _ToFloats()
     for packet in _packets(container, _audio_stream(container)):
         frames = _decoded(packet)
-        if not frames and packet.size:
-            bad += 1
+        if frames:
+            good_bytes += packet.size
+        else:
+            bad_bytes += packet.size
             lost = True
-        good += bool(frames)
         for frame in frames:
             if last and end_s is not None and frame.time is not None:
                 gap_s = frame.time - end_s
@@ -241,7 +243,7 @@ def _sounds(container: InputContainer) -> Generator[_Sound, None, None]:
             yield last
             end_s = None if frame.time is None else frame.time + frame.samples / frame.sample_rate
             lost = False
-    if bad > good:
+    if bad_bytes > good_bytes:
         raise DecodeFailed("Most of the file could not be decoded: it is damaged. Send another copy.")
 
 

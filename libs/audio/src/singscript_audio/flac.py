@@ -55,7 +55,7 @@ class FlacWriter:
         if not len(block):
             return
         full_scale = 2 ** (self._bits - 1)
-        scaled = np.rint(block.astype(np.float64) * full_scale)
+        scaled = np.rint(block * np.float32(full_scale))
         clipped = np.clip(scaled, -full_scale, full_scale - 1).astype(np.int32)
         # 24-bit samples travel in the upper bits of 32.
         packed = clipped << 8 if self._bits == 24 else clipped.astype(np.int16)
