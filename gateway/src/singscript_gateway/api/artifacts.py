@@ -118,7 +118,8 @@ def _span(header: str | None, size_bytes: int) -> tuple[int, int]:
         return 0, size_bytes - 1
     if first > last:
         detail = f"The file has {size_bytes} bytes; the range lies outside."
-        raise ProblemError(416, "RANGE_NOT_SATISFIABLE", detail, size_bytes=size_bytes)
+        headers = {"Content-Range": f"bytes */{size_bytes}"}
+        raise ProblemError(416, "RANGE_NOT_SATISFIABLE", detail, headers, size_bytes=size_bytes)
     return first, last
 
 

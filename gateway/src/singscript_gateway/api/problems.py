@@ -60,8 +60,11 @@ class Problem(BaseModel):
 class ProblemError(Exception):
     """Raised by a route to answer with a problem."""
 
-    def __init__(self, status: int, reason: str, detail: str, **facts: object) -> None:
+    def __init__(
+        self, status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None, **facts: object
+    ) -> None:
         super().__init__(detail)
+        self.headers = headers
         self.status = status
         self.reason = reason
         self.detail = detail
@@ -107,7 +110,7 @@ def add_handlers(app: FastAPI) -> None:
     """Makes every error of `app` a problem."""
 
     async def on_problem(_: Request, error: ProblemError) -> JSONResponse:
-        return problem_response(problem(error.status, error.reason, error.detail, **error.facts))
+        return problem_response(problem(error.status, error.reason, error.detail, **error.facts), error.headers)
 
     async def on_stage_error(_: Request, error: StageError) -> JSONResponse:
         status = _STATUS.get(status_code(error), 500)

@@ -89,4 +89,6 @@ class _Server(uvicorn.Server):
         if gateway := getattr(app.state, "gateway", None):
             gateway.closing.set()
             gateway.events.wake_all()
-        super().handle_exit(sig, frame)
+        # Not uvicorn's own, which ends by raising the signal again: a stop that was asked for is no failure.
+        self.force_exit = self.should_exit
+        self.should_exit = True

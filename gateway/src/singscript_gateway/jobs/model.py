@@ -42,16 +42,18 @@ class JobOptions(BaseModel):
         description="The words that are sung, a line each. Left out: what is heard is aligned.",
     )
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")] | None = Field(
-        None, description="ISO 639-1, such as `en`. Left out: detected."
+        default=None, description="ISO 639-1, such as `en`. Left out: detected."
     )
     title: Annotated[Text, Field(max_length=300)] | None = Field(
-        None, description="For display. Left out: what the sound's tags say."
+        default=None, description="For display. Left out: what the sound's tags say."
     )
-    separator_engines: Engines = Field([], description="Engines to try, in this order. Left out: the service's own.")
-    transcriber_engines: Engines = Field([], description="As `separator_engines`.")
-    aligner_engines: Engines = Field([], description="As `separator_engines`.")
-    separator_model: Name | None = Field(None, description="Left out: the engine's default.")
-    transcriber_model: Name | None = Field(None, description="Left out: the engine's default.")
+    separator_engines: Engines = Field(
+        default=[], description="Engines to try, in this order. Left out: the service's own."
+    )
+    transcriber_engines: Engines = Field(default=[], description="As `separator_engines`.")
+    aligner_engines: Engines = Field(default=[], description="As `separator_engines`.")
+    separator_model: Name | None = Field(default=None, description="Left out: the engine's default.")
+    transcriber_model: Name | None = Field(default=None, description="Left out: the engine's default.")
 
 
 class Upload(BaseModel):

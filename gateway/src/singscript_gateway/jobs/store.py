@@ -300,18 +300,18 @@ class _Transaction:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    async def run(self, name: str, **parameters: object) -> None:
+    async def run(self, name: str, /, **parameters: object) -> None:
         await self.connection.execute(SQL[name], parameters)
 
-    async def first(self, name: str, **parameters: object) -> DictRow | None:
+    async def first(self, name: str, /, **parameters: object) -> DictRow | None:
         return await (await self.connection.execute(SQL[name], parameters)).fetchone()
 
-    async def one(self, name: str, **parameters: object) -> DictRow:
+    async def one(self, name: str, /, **parameters: object) -> DictRow:
         row = await self.first(name, **parameters)
         assert row is not None, name
         return row
 
-    async def all(self, name: str, **parameters: object) -> list[DictRow]:
+    async def all(self, name: str, /, **parameters: object) -> list[DictRow]:
         return await (await self.connection.execute(SQL[name], parameters)).fetchall()
 
     async def append(self, job_id: UUID, *updates: Update) -> None:

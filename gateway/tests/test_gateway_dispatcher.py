@@ -1,0 +1,349 @@
+"""The dispatcher as a real process, against real Postgres and a scripted aligner."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import grpc
+import httpx
+import psycopg
+import pytest
+from gateway_testing import (
+    Processes,
+    Response,
+    all_events,
+    ended,
+    engine,
+    eventually,
+    execute,
+    in_state,
+    link,
+    media,
+    progress,
+    segment,
+    serving,
+    states,
+    whole_song,
+)
+from singscript.aligner.v1 import aligner_pb2
+from singscript.media.v1 import media_pb2
+
+from singscript_core import errors
+from singscript_gateway.jobs.model import JobRequest
+from singscript_gateway.jobs.states import JobState
+from singscript_gateway.jobs.store import JobStore
+from singscript_storage import FolderStore
+
+Context = grpc.aio.ServicerContext
+Request = aligner_pb2.AlignRequest
+
+
+async def endless(request: Request, context: Context) -> AsyncIterator[Response]:
+    """Begins, and then never comes to an end."""
+    yield engine(media_pb2.STAGE_SEPARATE, "demucs")
+    await asyncio.Event().wait()
+
+
+async def test_whole_song(store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path) -> None:
+    async with serving(whole_song(objects, tmp_path)) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await store.create(JobRequest(url="https://example.org/a.mp3", lyrics="hello", language="en"))
+        done = await ended(store, job)
+    assert done.state is JobState.SUCCEEDED and done.attempt == 1
+    config = aligner.requests[0].config
+    assert config.transcribe.separate.download.url == "https://example.org/a.mp3"
+    assert (config.lyrics, config.transcribe.language, config.transcribe.echo_audio) == ("hello", "en", True)
+    stages, warnings, artifacts = await store.details(done)
+    assert [(s.stage, s.state, s.engine) for s in stages] == [
+        ("download", "succeeded", "yt-dlp"),
+        ("separate", "succeeded", "passthrough"),
+        ("transcribe", "succeeded", "sphinx"),
+        ("align", "succeeded", "sphinx"),
+    ]
+    assert [w["reason"] for w in warnings] == ["SEPARATION_SKIPPED"]
+    assert [a.name for a in artifacts] == ["words.json"]
+    assert done.media and done.media["title"] == "Song"
+    events = await all_events(store, done)
+    assert {e.kind for e in events} == {
+        *("state", "stage", "progress", "warning", "engine", "artifact", "media", "segment", "line")
+    }
+    assert events[-1].data == {"state": "succeeded"}
+    assert await execute_tasks(store, processes) == []
+
+
+async def execute_tasks(store: JobStore, processes: Processes) -> list[object]:
+    url = processes.environment["SINGSCRIPT_DATABASE_URL"]
+
+    async def none_left() -> bool:
+        return not await execute(url, "SELECT id FROM procrastinate_jobs")
+
+    await eventually(none_left, "finished tasks leave the queue")
+    return await execute(url, "SELECT id FROM procrastinate_jobs")
+
+
+async def test_r20_killed_dispatchers_job_is_finished_by_another(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    async with serving(endless) as aligner:
+        first = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+        first.send_signal(signal.SIGKILL)
+        first.wait(10)
+        aligner.script = whole_song(objects, tmp_path)
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        done = await ended(store, job)
+    assert done.state is JobState.SUCCEEDED and (done.attempt, done.failures) == (2, 1)
+    events = await all_events(store, job)
+    assert states(events) == ["queued", "running", "queued", "running", "succeeded"]
+    assert [e.data["reason"] for e in events if e.data.get("reason") == "CRASHED"] == ["CRASHED"]
+
+
+async def test_r30_job_whose_dispatcher_dies_every_time_is_given_up(store: JobStore, processes: Processes) -> None:
+    async with serving(endless) as aligner:
+        job = await store.create(link())
+        for attempt in (1, 2):
+            victim = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="2")
+
+            async def running(attempt: int = attempt) -> bool:
+                return len(aligner.requests) == attempt
+
+            await eventually(running, f"attempt {attempt} runs")
+            victim.kill()
+            victim.wait(10)
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="2")
+        done = await ended(store, job)
+    assert done.state is JobState.FAILED and done.problem and done.problem.reason == "CRASHED"
+    assert len(aligner.requests) == 2
+
+
+async def test_r26_sigterm_hands_back_and_exits_0(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    async with serving(endless) as aligner:
+        first = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+        first.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(first.wait, 20) == 0
+        now = await store.get(job.id)
+        assert now and (now.state, now.failures) == (JobState.QUEUED, 0)
+        assert await store.live_dispatchers(60) == 0
+
+        async def call_ended() -> bool:
+            return aligner.active == 0
+
+        await eventually(call_ended, "the call was cancelled")
+        aligner.script = whole_song(objects, tmp_path)
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        done = await ended(store, job)
+    assert done.state is JobState.SUCCEEDED and (done.attempt, done.failures) == (2, 0)
+    assert "HANDED_BACK" in [e.data.get("reason") for e in await all_events(store, job)]
+
+
+async def test_r21_frozen_dispatcher_wakes_up_to_find_its_job_gone(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    song = whole_song(objects, tmp_path)
+    woken = asyncio.Event()
+
+    async def slow_then_song(request: Request, context: Context) -> AsyncIterator[Response]:
+        if len(aligner.requests) == 1:
+            yield media("of the zombie")
+            await woken.wait()
+            yield media("of the zombie, late")
+        async for response in song(request, context):
+            yield response
+
+    async with serving(slow_then_song) as aligner:
+        zombie = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+
+        async def media_known() -> bool:
+            now = await store.get(job.id)
+            return bool(now and now.media)
+
+        await eventually(media_known, "the first attempt has begun")
+        zombie.send_signal(signal.SIGSTOP)
+        try:
+            processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+            done = await ended(store, job)
+            before = await all_events(store, job)
+        finally:
+            woken.set()
+            zombie.send_signal(signal.SIGCONT)
+
+        async def zombies_call_ended() -> bool:
+            return aligner.active == 0
+
+        await eventually(zombies_call_ended, "the zombie gave up its call")
+    assert done.state is JobState.SUCCEEDED and done.attempt == 2
+    assert await all_events(store, job) == before
+    assert "of the zombie, late" not in str(before)
+
+
+async def test_upstream_down_is_retried_and_then_failed(store: JobStore, processes: Processes) -> None:
+    async with serving(endless) as aligner:
+        address = aligner.address
+    processes.start("dispatcher", SINGSCRIPT_ALIGNER=address)
+    job = await store.create(link())
+    done = await ended(store, job)
+    assert done.state is JobState.FAILED and done.problem
+    assert (done.problem.reason, done.problem.stage, done.attempt) == ("UPSTREAM_UNAVAILABLE", "align", 3)
+    assert not done.problem.input_at_fault
+    retries = [e.data for e in await all_events(store, job) if "delay_s" in e.data]
+    assert [r["reason"] for r in retries] == ["UPSTREAM_UNAVAILABLE"] * 2
+    assert 0 < retries[0]["delay_s"] <= 0.05 < retries[1]["delay_s"] * 2 <= 0.2
+
+
+async def test_what_the_service_asks_for_wins_over_back_off(store: JobStore, processes: Processes) -> None:
+    async def busy(request: Request, context: Context) -> AsyncIterator[Response]:
+        raise errors.Busy("The separator is full. Try again later.", retry_after_s=0.25)
+        yield Response()
+
+    async with serving(busy) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await store.create(link())
+        done = await ended(store, job)
+    assert done.problem and done.problem.reason == "BUSY"
+    assert [e.data["delay_s"] for e in await all_events(store, job) if "delay_s" in e.data] == [0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("error", "input_at_fault"),
+    [
+        (errors.Rejected("Too long. Send less.", metadata={"limit_s": "60", "stage": "download"}), True),
+        (errors.InvalidInput("No."), True),
+        (errors.Internal("Broken."), False),
+        (RuntimeError("secret details"), False),
+    ],
+)
+async def test_final_errors_are_not_tried_again(
+    store: JobStore, processes: Processes, error: Exception, input_at_fault: bool
+) -> None:
+    async def failing(request: Request, context: Context) -> AsyncIterator[Response]:
+        yield progress(media_pb2.STAGE_DOWNLOAD, 1.0)
+        raise error
+
+    async with serving(failing) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        done = await ended(store, await store.create(link()))
+    assert done.problem and done.attempt == 1
+    reason = error.reason if isinstance(error, errors.StageError) else "INTERNAL"
+    assert (done.problem.reason, done.problem.input_at_fault) == (reason, input_at_fault)
+    assert done.problem.stage in ("download", None)
+    assert "secret" not in done.problem.message
+    stages, _, _ = await store.details(done)
+    assert stages[0].state == "failed"
+
+
+async def test_cancel_reaches_a_running_call(store: JobStore, processes: Processes) -> None:
+    async with serving(endless) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+        await store.cancel(job.id)
+        done = await ended(store, job)
+
+        async def call_ended() -> bool:
+            return aligner.active == 0
+
+        await eventually(call_ended, "the call was cancelled")
+    assert done.state is JobState.CANCELLED
+    stages, _, _ = await store.details(done)
+    assert {s.state for s in stages} == {"skipped"}
+
+
+async def test_job_that_takes_too_long_is_failed_and_not_tried_again(store: JobStore, processes: Processes) -> None:
+    async with serving(endless) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_JOB_TIMEOUT_S="0.5")
+        done = await ended(store, await store.create(link()))
+    assert done.problem and (done.problem.reason, done.attempt) == ("JOB_TIMEOUT", 1)
+
+
+async def test_chain_without_a_result_is_a_failure(store: JobStore, processes: Processes) -> None:
+    async def empty(request: Request, context: Context) -> AsyncIterator[Response]:
+        yield segment("hello")
+
+    async with serving(empty) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        done = await ended(store, await store.create(link()))
+    assert done.problem and done.problem.reason == "RESULT_MISSING"
+
+
+async def test_two_dispatchers_run_each_job_once(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    async with serving(whole_song(objects, tmp_path)) as aligner:
+        for _ in range(2):
+            processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        jobs = [await store.create(link()) for _ in range(12)]
+        done = [await ended(store, job) for job in jobs]
+    assert {(job.state, job.attempt) for job in done} == {(JobState.SUCCEEDED, 1)}
+    assert len(aligner.requests) == len(jobs)
+
+
+async def test_lyrics_and_links_credentials_stay_out_of_the_log(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    async with serving(whole_song(objects, tmp_path)) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_LOG_LEVEL="DEBUG")
+        job = await store.create(JobRequest(url="https://me:hunter2@example.org/a.mp3", lyrics="a private verse"))
+        await ended(store, job)
+    assert str(job.id) in processes.logs()
+    assert "hunter2" not in processes.logs() and "private verse" not in processes.logs()
+
+
+async def test_database_that_is_not_migrated_is_named(processes: Processes) -> None:
+    url = processes.environment["SINGSCRIPT_DATABASE_URL"]
+    await execute(url, "DELETE FROM schema_migrations WHERE name LIKE '0001%'")
+    process = processes.start("dispatcher", SINGSCRIPT_ALIGNER="127.0.0.1:1")
+    assert await asyncio.to_thread(process.wait, 30) == 1
+    assert "singscript_gateway migrate" in processes.logs()
+
+
+async def test_wrong_settings_are_named(processes: Processes) -> None:
+    process = processes.start("dispatcher", SINGSCRIPT_LEASE_S="much")
+    assert await asyncio.to_thread(process.wait, 30) == 2
+    assert "SINGSCRIPT_ALIGNER" in processes.logs() and "SINGSCRIPT_LEASE_S" in processes.logs()
+
+
+async def test_r22_no_accepted_job_is_lost_when_postgres_crashes(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path, api: httpx.AsyncClient
+) -> None:
+    """A backend killed with -9 makes Postgres drop every connection and recover, as after a crash."""
+    song = whole_song(objects, tmp_path)
+
+    async def slow_song(request: Request, context: Context) -> AsyncIterator[Response]:
+        async for response in song(request, context):
+            await asyncio.sleep(0.1)
+            yield response
+
+    url = processes.environment["SINGSCRIPT_DATABASE_URL"]
+    accepted: list[str] = []
+    async with serving(slow_song) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_DISPATCHER_CONCURRENCY="6")
+        for _ in range(3):
+            for _ in range(4):
+                response = await api.post("/api/jobs", json={"url": "https://example.org/a.mp3"})
+                if response.status_code == 202:
+                    accepted.append(response.json()["id"])
+            await asyncio.sleep(0.5)
+            connection = await psycopg.AsyncConnection.connect(url)
+            os.kill(connection.info.backend_pid, signal.SIGKILL)
+            await connection.close()
+
+            async def answers() -> bool:
+                try:
+                    return await execute(url, "SELECT 1") == [(1,)]
+                except psycopg.OperationalError:
+                    return False
+
+            await eventually(answers, "Postgres recovers")
+        jobs = [await ended(store, job) for job in [await store.get(UUID(job_id)) for job_id in accepted] if job]
+    assert len(jobs) == len(accepted) > 0
+    assert {job.state for job in jobs} == {JobState.SUCCEEDED}
+    for job in jobs:
+        await all_events(store, job)
