@@ -34,11 +34,12 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Site:
-    """An HTTP server on a free port of 127.0.0.1. Routes are set by the test; every hit is kept."""
+    """An HTTP server on a free port of 127.0.0.1. Routes are set by the test; hits and connections are kept."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Answer] = {}
         self.hits: list[str] = []
+        self.connections = 0
         self.stopping = threading.Event()
         site = self
 
@@ -54,6 +55,10 @@ class Site:
             def log_message(self, format: str, *args: Any) -> None: ...
 
         class Server(ThreadingHTTPServer):
+            def verify_request(self, request: Any, client_address: Any) -> bool:
+                site.connections += 1
+                return True
+
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """Clients that hang up in the middle are what these tests are about."""
 
@@ -86,6 +91,19 @@ class Site:
             request.end_headers()
             while not self.stopping.wait(pause_s):
                 request.wfile.write(block)
+
+        self.routes[path] = answer
+        return self.url(path)
+
+    def hang(self, path: str, media_type: str = "audio/wav") -> str:
+        """A body that begins and then neither goes on nor ends."""
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(200)
+            request.send_header("Content-Type", media_type)
+            request.end_headers()
+            request.wfile.write(bytes(4096))
+            self.stopping.wait()
 
         self.routes[path] = answer
         return self.url(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from singscript.downloader.v1 import downloader_pb2
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,9 @@ async def test_known_to_be_too_long(start: Any, site: Any) -> None:
     link = site.serve("/song.m3u8", playlist, "application/vnd.apple.mpegurl")
     async with start(download_allow_hosts=site.host, max_duration_s=5) as client:
         error = await client.refusal(link)
+        seen = await client.stub.Probe(downloader_pb2.ProbeRequest(url=link), timeout=60)
     assert error.reason == "TOO_LONG"
+    assert seen.media.duration.seconds == 60  # looking is allowed: it is how one finds out
     assert "/part0.ts" not in site.hits
 
 
@@ -235,7 +238,12 @@ async def test_no_room(start: Any, site: Any, media: Any, work_dir: Path) -> Non
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("DOWNLOAD_ALLOW_HOSTS", "a:b:c"), ("DOWNLOAD_PROXY", "ftp://proxy:1"), ("MAX_DOWNLOAD_BYTES", "0")],
+    [
+        ("DOWNLOAD_ALLOW_HOSTS", "a:b:c"),
+        ("DOWNLOAD_PROXY", "ftp://proxy:1"),
+        ("MAX_DOWNLOAD_BYTES", "0"),
+        ("WORK_DIR", "/no/such/folder"),
+    ],
 )
 def test_wrong_setting_stops_the_start(name: str, value: str) -> None:
     command = [sys.executable, "-m", "singscript_downloader"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import DirectoryPath, Field, field_validator
 
 from singscript_core.settings import ServiceSettings
 from singscript_downloader.engines.addresses import AllowList
@@ -25,7 +24,7 @@ class DownloaderSettings(ServiceSettings):
     download_proxy: str = Field(
         "", description="http:// or socks5h:// proxy for all downloads; HTTP_PROXY and its like are ignored."
     )
-    work_dir: Path | None = Field(
+    work_dir: DirectoryPath | None = Field(
         None, description="Where downloads lie while they are read; the system's temp folder."
     )
 

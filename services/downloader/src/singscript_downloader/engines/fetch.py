@@ -122,6 +122,8 @@ class _Fetch:
         """Refuses before the first byte what is known to be too much."""
         if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
             self._reports.fail(failures.live())
+        if not self._wanted["download"]:
+            return
         limit_s: float = self._wanted["limit_s"]
         if (info.get("duration") or 0) > limit_s:
             self._reports.fail(
@@ -130,8 +132,7 @@ class _Fetch:
                     metadata={"limit_s": f"{limit_s:g}"},
                 )
             )
-        if self._wanted["download"]:
-            self._check_size(0, info.get("filesize"))
+        self._check_size(0, info.get("filesize"))
 
     def _check_size(self, done_bytes: int, total_bytes: int | None) -> None:
         if max(done_bytes, total_bytes or 0) > self._limit_bytes:

@@ -38,7 +38,7 @@ def install(
 
     Args:
         allow: hosts that may be connected to whatever their address.
-        proxy: when given, the only host that is connected to; names are then resolved, and judged, by the proxy.
+        proxy: host (lower case) and port, then the only one that is connected to: it resolves, and judges, the names.
         helper: the one program that may be started, without permission flags.
         blocked: called with the host when a connection is refused; ends the process, so that nothing can swallow it.
     """
@@ -49,7 +49,7 @@ def install(
         found = resolve(host, port, *args, **kwargs)
         name = host.decode("ascii") if isinstance(host, bytes) else str(host)
         ports = {int(info[4][1]) for info in found}
-        if all(allow.permits(name, p) or (name, p) == proxy for p in ports):
+        if all(allow.permits(name, p) or (name.lower(), p) == proxy for p in ports):
             opened.update((str(info[4][0]), int(info[4][1])) for info in found)
             return found
         # Only these literals are connected to afterwards: a second, different answer has nobody to ask for it.
