@@ -16,7 +16,7 @@ import pytest
 from av.stream import Disposition
 from sounds import Block, encode_file, tone
 
-from singscript_audio.decode import DecodeFailed, NoAudio, TooLong, UnsupportedFormat, decode, probe
+from singscript_audio.decode import DecodeFailed, NoAudio, TooLong, UnsupportedFormat, decode, probe, refuse_to_open
 from singscript_audio.flac import FlacWriter
 from singscript_core.errors import StageError
 
@@ -71,21 +71,15 @@ def _accepted(listener: socket.socket) -> list[object]:
     return [address]
 
 
-def test_R04_a_movie_that_names_another_file_does_not_get_it(tmp_path: Path) -> None:
-    """A QuickTime file may keep its sound in another file, by an alias in its `dref` box."""
-    sound = tone(1, 44100, 440, 440)
-    path = encode_file(tmp_path / "x.mov", sound, codec="pcm_s16be", container="mov")
-    (tmp_path / "other.mov").write_bytes(path.read_bytes())
-    content = path.read_bytes()
-    reference = b"\0\0\0\x0curl \0\0\0\x01"
-    assert content.count(reference) >= 1
-    # Flag 0: not in this file.
-    path.write_bytes(content.replace(reference, b"\0\0\0\x0calis\0\0\0\x00"))
-    try:
-        out = decoded(path)
-    except StageError:
-        return
-    np.testing.assert_allclose(out, sound, atol=2**-15)
+def test_R04_nothing_is_opened_by_name_even_by_a_demuxer_that_would(tmp_path: Path) -> None:
+    """The second guard alone: without the list of demuxers."""
+    encode_file(tmp_path / "sibling.wav", tone(1, 44100, 440, 440), codec="pcm_s16le", container="wav")
+    script = tmp_path / "x.ffconcat"
+    script.write_text("ffconcat version 1.0\nfile sibling.wav\n")
+    with av.open(script) as container:
+        assert len(list(container.decode(audio=0))) > 0, "FFmpeg must open it for this test to mean anything"
+    with pytest.raises(PermissionError), av.open(script, io_open=refuse_to_open) as container:
+        list(container.decode(audio=0))
 
 
 def test_R05_a_bomb_is_stopped_at_the_limit(tmp_path: Path) -> None:

@@ -316,7 +316,7 @@ def _opened(file: Path | BinaryIO) -> Generator[InputContainer, None, None]:
             "r",
             container_options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "none"},
             metadata_errors="replace",
-            io_open=_refuse_to_open,
+            io_open=refuse_to_open,
         )
     except StageError:
         raise
@@ -345,7 +345,8 @@ class _Source:
             self.tell = file.tell
 
 
-def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+def refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    """For `av.open(io_open=...)`: whatever else FFmpeg would open by name is refused."""
     raise PermissionError("a media file may not name other files")
 
 
