@@ -1,0 +1,55 @@
+"""The engines by name, and which of them can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from singscript_aligner.engines import Engine
+from singscript_aligner.engines.sphinx import SphinxEngine
+from singscript_aligner.engines.whisper import WhisperEngine
+from singscript_core.errors import InvalidInput
+
+NAMES = ("whisper", "sphinx")
+
+
+class UnknownEngine(InvalidInput):
+    """A name that no engine has."""
+
+    reason = "UNKNOWN_ENGINE"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no aligner engine {name!r}. Choose from {', '.join(NAMES)}.")
+
+
+class EngineChoice:
+    """Keeps what is dear to load and safe to share.
+
+    Args:
+        order: names, best first.
+    Raises:
+        UnknownEngine.
+    """
+
+    def __init__(self, order: Sequence[str], models_dir: Path, whisper_model: str) -> None:
+        _check(order)
+        self._order = tuple(order)
+        self._whisper = WhisperEngine(models_dir, whisper_model)
+
+    def engines(self, order: Sequence[str] = ()) -> list[Engine]:
+        """All engines named, or those of the settings; for the use of one stream.
+
+        Raises:
+            UnknownEngine.
+        """
+        _check(order)
+        engines: dict[str, Engine] = {}
+        for name in order or self._order:
+            engines[name] = self._whisper if name == "whisper" else SphinxEngine()
+        return list(engines.values())
+
+
+def _check(order: Sequence[str]) -> None:
+    for name in order:
+        if name not in NAMES:
+            raise UnknownEngine(name)

@@ -1,0 +1,43 @@
+"""What can be set, each from the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from singscript_aligner.lines import LineRules
+from singscript_core.settings import ModelSettings, ServiceSettings
+
+
+class AlignerSettings(ServiceSettings, ModelSettings):
+    """Read from `SINGSCRIPT_<FIELD>`."""
+
+    aligner_engines: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("whisper", "sphinx"), min_length=1, description="Engines, tried in this order; separated by commas."
+    )
+    whisper_model: str = Field(
+        "small", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Model of the engine whisper."
+    )
+    downloader: str = Field("", description="Address of the downloader, for requests that name it.")
+    transcriber: str = Field("", description="Address of the transcriber, for requests that name it.")
+    max_duration_s: float = Field(10_800.0, gt=0, description="Longer sound is refused with TOO_LONG.")
+    line_chars: int = Field(42, ge=10, le=200, description="Characters in a line, where the lyrics are not given.")
+    line_duration_s: float = Field(7.0, ge=1, description="A line takes at most this long.")
+    line_min_duration_s: float = Field(1.0, ge=0, description="A line stays at least this long, where there is room.")
+    reading_speed: float = Field(17.0, gt=0, description="Characters a second that a viewer can read.")
+
+    @field_validator("aligner_engines", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def line_rules(self) -> LineRules:
+        return LineRules(
+            max_chars=self.line_chars,
+            max_duration_s=self.line_duration_s,
+            min_duration_s=self.line_min_duration_s,
+            reading_speed=self.reading_speed,
+        )
