@@ -7,6 +7,7 @@ decoder calls for the next token, and no layer adds anything). What can be check
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ _DIMENSIONS = ModelDimensions(
     n_text_head=1,
     n_text_layer=1,
 )
+
+with warnings.catch_warnings():
+    # openai-whisper leaves the file of its vocabulary to the garbage collector; it reads it once a process.
+    warnings.simplefilter("ignore", ResourceWarning)
+    _ENCODING = whisper_tokenizer.get_encoding(name="multilingual", num_languages=99)
 
 
 def save_openai(path: Path, text: str, end_s: float) -> None:
@@ -106,13 +112,12 @@ def _linear(spec: Any, weights: dict[str, np.ndarray], *names: str) -> None:
 
 def _tokens() -> list[str]:
     """All 51865 tokens in order, bytes as printable characters in the way of GPT-2."""
-    encoding = whisper_tokenizer.get_encoding("multilingual")
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     shown = {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
-    special = {number: text for text, number in encoding._special_tokens.items()}
+    special = {number: text for text, number in _ENCODING._special_tokens.items()}
     return [
-        special.get(number) or "".join(shown[byte] for byte in encoding.decode_single_token_bytes(number))
+        special.get(number) or "".join(shown[byte] for byte in _ENCODING.decode_single_token_bytes(number))
         for number in range(_DIMENSIONS.n_vocab)
     ]
 

@@ -49,8 +49,7 @@ def test_sphinx_gives_the_same_for_the_same_sound_whatever_came_before(sphinx, s
     assert sphinx.transcribe(speech.samples[: 5 * RATE], "en-us", "") == once
 
 
-def test_sphinx_hears_nothing_in_silence(sphinx):
-    assert sphinx.transcribe(np.zeros(RATE, np.float32), "en-us", "") == []
+def test_sphinx_takes_a_window_that_is_shorter_than_a_frame(sphinx):
     assert sphinx.transcribe(np.zeros(10, np.float32), "en-us", "") == []
 
 
@@ -122,7 +121,7 @@ def test_a_pickle_with_a_payload_is_not_executed(tmp_path):
             return os.mkdir, (str(tmp_path / "executed"),)
 
     with Path(tmp_path / "evil.pt").open("wb") as file:
-        pickle.dump({"dims": Payload()}, file)
+        pickle.dump({"dims": Payload()}, file, protocol=2)
     engine = WhisperEngine(WeightsPlace(tmp_path, allow_download=False), "evil")
     with pytest.raises(pickle.UnpicklingError):
         engine.transcribe(np.zeros(RATE, np.float32), "evil", "en")

@@ -1,0 +1,328 @@
+"""The service over real gRPC, with the real `sphinx` unless a test says otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import wave
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from singscript.downloader.v1 import downloader_pb2, downloader_pb2_grpc
+from singscript.media.v1 import media_pb2
+from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
+from singscript.transcriber.v1 import transcriber_pb2 as pb
+from singscript.transcriber.v1 import transcriber_pb2_grpc
+
+from singscript_audio.chunks import ChunkReader, ChunkWriter, audio_format
+from singscript_serving.calls import response, responses
+from singscript_serving.channel import dial
+from singscript_serving.events import seconds
+from singscript_serving.server import Service, running
+from singscript_serving.status import RelayedError
+from singscript_storage import FolderStore
+from singscript_transcriber.all_engines import engine_chain
+from singscript_transcriber.chain import EngineChain
+from singscript_transcriber.service import transcriber
+from singscript_transcriber.settings import TranscriberSettings
+
+RATE = 16_000
+README = Path(__file__).parents[1] / "README.md"
+
+
+def make_settings(**values) -> TranscriberSettings:
+    return TranscriberSettings(drain_s=0, transcriber_engines=("sphinx",), **values)
+
+
+@pytest.fixture
+def chain(sphinx) -> EngineChain:
+    return EngineChain([sphinx], ["sphinx"])
+
+
+@pytest.fixture
+async def address(chain: EngineChain, tmp_path) -> AsyncIterator[str]:
+    settings = make_settings()
+    async with running(transcriber(settings, chain, FolderStore(tmp_path)), settings) as address:
+        yield address
+
+
+async def ask(address: str, *requests: pb.TranscribeRequest) -> list[pb.TranscribeResponse]:
+    async def sent() -> AsyncGenerator[pb.TranscribeRequest]:
+        for request in requests:
+            yield request
+
+    async with dial(address) as channel:
+        call = transcriber_pb2_grpc.TranscriberServiceStub(channel).Transcribe(sent(), timeout=60)
+        return [answer async for answer in responses(call, "transcriber")]
+
+
+def inline(sound: np.ndarray, rate: int = RATE, **config) -> list[pb.TranscribeRequest]:
+    """Requests that send sound of shape (n, channels)."""
+    writer = ChunkWriter(sound.shape[1])
+    fmt = audio_format(rate, sound.shape[1])
+    first = pb.TranscribeRequest(config=pb.TranscribeConfig(inline=media_pb2.InlineAudio(format=fmt), **config))
+    blocks = [sound[start : start + rate // 2] for start in range(0, len(sound), rate // 2)]
+    chunks = [pb.TranscribeRequest(chunk=chunk) for block in blocks for chunk in writer.chunks(block)]
+    return [first, *chunks, pb.TranscribeRequest(trailer=writer.trailer())]
+
+
+def heard(answers: list[pb.TranscribeResponse]) -> list[pb.Segment]:
+    return [answer.segment for answer in answers if answer.WhichOneof("payload") == "segment"]
+
+
+def warnings(answers: list[pb.TranscribeResponse]) -> list[str]:
+    return [answer.event.warning.reason for answer in answers if answer.event.WhichOneof("event") == "warning"]
+
+
+async def reason(address: str, *requests: pb.TranscribeRequest) -> str:
+    with pytest.raises(RelayedError) as caught:
+        await ask(address, *requests)
+    return caught.value.reason
+
+
+async def test_words_of_stereo_sound_at_another_rate(address, speech):
+    stereo = np.repeat(np.repeat(speech.samples, 3)[:, None], 2, axis=1)
+    answers = await ask(address, *inline(stereo, rate=48_000))
+    segments = heard(answers)
+    assert [segment.index for segment in segments] == list(range(len(segments)))
+    words = [word.text for segment in segments for word in segment.words]
+    assert {"morning", "train", "river", "platform", "somebody", "early"} <= set(words)
+    assert {(segment.engine, segment.model, segment.language) for segment in segments} == {("sphinx", "en-us", "en")}
+    starts = [seconds(word.start) for segment in segments for word in segment.words]
+    assert starts == sorted(starts)
+    assert warnings(answers) == ["ENGLISH_ONLY"]
+    last = answers[-1].event.progress
+    assert last.finished
+    assert seconds(last.done) == pytest.approx(len(speech.samples) / RATE, abs=0.001)
+
+
+async def test_echoed_audio_is_the_audio_and_never_behind(address, speech):
+    answers = await ask(address, *inline(speech.samples[:, None], echo_audio=True))
+    reader: ChunkReader | None = None
+    blocks = []
+    for answer in answers:
+        match answer.WhichOneof("payload"):
+            case "format":
+                reader = ChunkReader(answer.format)
+            case "chunk":
+                assert reader
+                blocks.append(reader.read(answer.chunk))
+            case "trailer":
+                assert reader
+                reader.finish(answer.trailer)
+            case "segment":
+                assert reader
+                assert reader.total_samples / RATE >= seconds(answer.segment.end)
+    assert reader
+    assert reader.finished
+    assert np.array_equal(np.concatenate(blocks)[:, 0], speech.samples)
+    assert len(heard(answers)) >= 2
+
+
+async def test_the_first_segment_comes_while_audio_still_arrives(address, speech):
+    """The second half of a long input is held back until the first segment is here."""
+    long = np.tile(speech.samples, 4)[:, None]
+    requests = inline(long)
+    first_heard = asyncio.Event()
+
+    async def sent() -> AsyncGenerator[pb.TranscribeRequest]:
+        for index, request in enumerate(requests):
+            if index == len(requests) // 2:
+                await first_heard.wait()
+            yield request
+
+    order = []
+    async with dial(address) as channel:
+        call = transcriber_pb2_grpc.TranscriberServiceStub(channel).Transcribe(sent(), timeout=60)
+        async for answer in responses(call, "transcriber"):
+            if answer.WhichOneof("payload") == "segment":
+                order.append(seconds(answer.segment.start))
+                first_heard.set()
+    assert order == sorted(order)
+    assert order[0] < 2
+    assert order[-1] > 3 * len(speech.samples) / RATE
+
+
+async def test_other_calls_are_answered_while_sphinx_decodes(address, speech):
+    """A decoder that held the interpreter's lock would hold up the event loop of the service."""
+    work = asyncio.create_task(ask(address, *inline(speech.samples[: 9 * RATE, None])))
+    answered = 0
+    async with dial(address) as channel:
+        stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
+        while not work.done():
+            await response(stub.ListEngines(pb.ListEnginesRequest(), timeout=10), "transcriber")
+            answered += 1
+    assert heard(await work)
+    assert answered > 20
+
+
+async def test_silence_and_music(address, music):
+    silent = await ask(address, *inline(np.zeros((2 * RATE, 1), np.float32)))
+    assert warnings(silent) == ["ENGLISH_ONLY", "SILENT_AUDIO"]
+    instrumental = await ask(address, *inline(music[:, None]))
+    assert warnings(instrumental) == ["ENGLISH_ONLY", "NO_SPEECH"]
+    assert heard(silent + instrumental) == []
+
+
+async def test_a_stored_object(address, tmp_path):
+    source = Path(__file__).parent / "data" / "speech.flac"
+    FolderStore(tmp_path).put("songs/one", source, "audio/flac")
+    answers = await ask(address, pb.TranscribeRequest(config={"object": {"key": "songs/one"}}))
+    media = next(answer.media for answer in answers if answer.WhichOneof("payload") == "media")
+    assert seconds(media.duration) == pytest.approx(14.43, abs=0.01)
+    assert "morning" in heard(answers)[0].text
+    assert await reason(address, pb.TranscribeRequest(config={"object": {"key": "none"}})) == "OBJECT_NOT_FOUND"
+
+
+async def test_engines_are_listed(tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = TranscriberSettings(drain_s=0, models_dir=tmp_path, allow_model_download=False, whisper_model="none")
+    chain = engine_chain(settings)
+    async with running(transcriber(settings, chain, None), settings) as address, dial(address) as channel:
+        stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
+        listed = (await response(stub.ListEngines(pb.ListEnginesRequest(), timeout=10), "transcriber")).engines
+    chain.close()
+    assert [(engine.engine, engine.model, engine.available) for engine in listed] == [
+        ("openai", "whisper-1", False),
+        ("faster-whisper", "none", False),
+        ("whisper", "none", False),
+        ("sphinx", "en-us", True),
+    ]
+    assert all(bool(engine.problem) != engine.available for engine in listed)
+
+
+async def test_wrong_requests(address, speech):
+    sound = speech.samples[:RATE, None]
+    good = inline(sound)
+    assert await reason(address) == "INVALID_INPUT"
+    assert await reason(address, good[1]) == "INVALID_INPUT"
+    assert await reason(address, pb.TranscribeRequest(config=pb.TranscribeConfig())) == "INVALID_INPUT"
+    assert await reason(address, good[0], good[0]) == "INVALID_INPUT"
+    assert await reason(address, *inline(sound, engines=["magic"])) == "UNKNOWN_ENGINE"
+    assert await reason(address, *inline(sound, language="klingon")) == "INVALID_INPUT"
+    assert await reason(address, *inline(sound, model="../../etc/passwd")) == "INVALID_INPUT"
+    assert await reason(address, *inline(sound, language="de")) == "ENGINE_UNAVAILABLE"
+    assert await reason(address, *good[:-1]) == "BROKEN_STREAM"
+    assert await reason(address, good[0], *good[2:]) == "BROKEN_STREAM"
+    download = pb.TranscribeRequest(config={"download": {"url": "https://example.com/a.mp3"}})
+    assert await reason(address, download) == "UPSTREAM_NOT_CONFIGURED"
+    separate = pb.TranscribeRequest(config={"separate": {"download": {"url": "https://example.com/a.mp3"}}})
+    assert await reason(address, separate) == "UPSTREAM_NOT_CONFIGURED"
+
+
+class Upstream(separator_pb2_grpc.SeparatorServiceServicer, downloader_pb2_grpc.DownloaderServiceServicer):
+    """A separator and a downloader at their contract's edge: events and media, then the sound that they are given."""
+
+    def __init__(self, sound: np.ndarray, *, cut: bool = False) -> None:
+        self._sound = sound
+        self._cut = cut
+        self.configs: list[separator_pb2.SeparateConfig] = []
+
+    def service(self) -> Service:
+        def add(server: grpc.aio.Server) -> None:
+            separator_pb2_grpc.add_SeparatorServiceServicer_to_server(self, server)
+            downloader_pb2_grpc.add_DownloaderServiceServicer_to_server(self, server)
+
+        return Service("singscript.separator.v1.SeparatorService", add)
+
+    async def Separate(self, request_iterator, context):
+        inputs = [request async for request in request_iterator]
+        self.configs.append(inputs[0].config)
+        for request in inputs[1:]:
+            if request.WhichOneof("payload") == "chunk":
+                pcm = np.frombuffer(request.chunk.pcm, "<f4").reshape(-1, 1)
+                self._sound = np.concatenate([self._sound, pcm])
+        for answer in self._answers(separator_pb2.SeparateResponse, media_pb2.STEM_VOCALS):
+            yield answer
+
+    async def Download(self, request, context):
+        for answer in self._answers(downloader_pb2.DownloadResponse, media_pb2.STEM_UNSPECIFIED):
+            yield answer
+
+    def _answers(self, kind, stem):
+        warning = media_pb2.Warning(reason="SEPARATION_SKIPPED", message="There is no model.")
+        yield kind(event=media_pb2.StageEvent(stage=media_pb2.STAGE_SEPARATE, warning=warning))
+        yield kind(media={"title": "A song", "duration": {"seconds": 14, "nanos": 430_000_000}})
+        yield kind(format=audio_format(RATE, 1))
+        writer = ChunkWriter(1, stem)
+        yield from (kind(chunk=chunk) for chunk in writer.chunks(self._sound))
+        if not self._cut:
+            yield kind(trailer=writer.trailer())
+
+
+async def ask_through(upstream: Upstream, chain: EngineChain, *requests: pb.TranscribeRequest):
+    own = make_settings()
+    async with running(upstream.service(), own) as target:
+        settings = make_settings(separator=target, downloader=target)
+        async with running(transcriber(settings, chain, None), settings) as address:
+            return await ask(address, *requests)
+
+
+@pytest.mark.parametrize(
+    "config", [{"separate": {"download": {"url": "https://example.com/a.mp3"}}}, {"download": {"url": "https://a.b/c"}}]
+)
+async def test_upstream_sound_with_its_events(chain, speech, config):
+    upstream = Upstream(speech.samples[: 5 * RATE, None])
+    answers = await ask_through(upstream, chain, pb.TranscribeRequest(config=config))
+    assert "SEPARATION_SKIPPED" in warnings(answers)
+    assert [answer.media.title for answer in answers if answer.HasField("media")] == ["A song"]
+    assert "morning" in heard(answers)[0].text
+    assert all(list(sent.stems) == [media_pb2.STEM_VOCALS] for sent in upstream.configs)
+
+
+async def test_inline_sound_goes_through_the_separator(chain, speech):
+    upstream = Upstream(np.zeros((0, 1), np.float32))
+    first, *audio = inline(speech.samples[: 5 * RATE, None])
+    config = pb.TranscribeRequest(config={"separate": {"inline": {"format": first.config.inline.format}}})
+    answers = await ask_through(upstream, chain, config, *audio)
+    assert "morning" in heard(answers)[0].text
+
+
+async def test_upstream_that_is_cut_or_gone(chain, speech):
+    config = pb.TranscribeRequest(config={"separate": {"download": {"url": "https://example.com/a.mp3"}}})
+    with pytest.raises(RelayedError) as caught:
+        await ask_through(Upstream(speech.samples[:RATE, None], cut=True), chain, config)
+    assert caught.value.reason == "BROKEN_STREAM"
+    settings = make_settings(separator="127.0.0.1:9")
+    async with running(transcriber(settings, chain, None), settings) as address:
+        assert await reason(address, config) == "UPSTREAM_UNAVAILABLE"
+
+
+async def test_a_client_that_leaves_leaves_nothing_behind(address, speech):
+    requests = inline(np.tile(speech.samples, 3)[:, None])
+    async with dial(address) as channel:
+        stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
+        for _ in range(3):
+            call = stub.Transcribe(iter(requests), timeout=60)
+            assert await call.read()
+            call.cancel()
+    # The one decoder is free again: another request is served.
+    assert heard(await ask(address, *inline(speech.samples[: 5 * RATE, None])))
+
+
+async def test_the_client_of_the_readme(address, speech, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    script, sound = tmp_path / "client.py", tmp_path / "speech.wav"
+    script.write_text(code, "utf-8")
+    with wave.open(str(sound), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((speech.samples * 32767).astype("<i2").tobytes())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(script), address, str(sound), stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert re.search(r"^ +1\.\d\d s  morning$", printed.decode(), re.MULTILINE)
+
+
+def test_the_readme_names_every_setting():
+    text = README.read_text("utf-8")
+    for name, field in TranscriberSettings.model_fields.items():
+        assert f"`{field.validation_alias or f'SINGSCRIPT_{name.upper()}'}`" in text
