@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 from minio import Minio
 
 from singscript_storage import FolderStore, ObjectStore, S3Store
@@ -17,6 +18,10 @@ from singscript_storage import FolderStore, ObjectStore, S3Store
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
 
 import s3server  # pyright: ignore[reportMissingImports]
+
+# No test here is about time, and machines are shared.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,14 @@ class Bucket:
     name: str
 
     def open(self, **changed: Any) -> S3Store:
-        settings: dict[str, Any] = {
+        how: dict[str, Any] = {
             "bucket": self.name,
             "access_key": self.server.access_key,
             "secret_key": self.server.secret_key,
             "secure": False,
         }
-        settings |= changed
-        return S3Store(settings.pop("endpoint", self.server.endpoint), **settings)
+        how |= changed
+        return S3Store(how.pop("endpoint", self.server.endpoint), **how)
 
 
 @pytest.fixture(scope="session")
