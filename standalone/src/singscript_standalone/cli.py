@@ -86,7 +86,7 @@ def run(
             job = client.submit_link(source, **{k: _as_json(k, v) for k, v in given.items()})
         else:
             job = client.submit_file(Path(source), **given)
-        outcome = _watch(client, system, job["id"])
+        outcome = _watch(client, system, job)
         if outcome["state"] != "succeeded":
             cancelled = {"reason": "CANCELLED", "detail": "The job was cancelled."}
             problem = outcome.get("problem") or cancelled
@@ -170,10 +170,10 @@ def _failures() -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _watch(client: Client, system: System, job_id: str) -> dict[str, Any]:
+def _watch(client: Client, system: System, job: dict[str, Any]) -> dict[str, Any]:
     try:
-        with JobProgress(out_console) as progress:
-            progress.show(client.events(job_id))
+        with JobProgress(out_console, job["title"]) as progress:
+            progress.show(client.events(job["id"]))
     finally:
         for name in system.supervisor.restarted:
             err_console.print(f"[yellow]The {name} ended by itself and was started again.[/]")

@@ -70,6 +70,8 @@ class Client:
                         source.response.read()
                         self._answer(source.response)
                     for sse in source.iter_sse():
+                        if not sse.data:
+                            continue  # the server's advice on when to come back
                         last, lost = int(sse.id), 0
                         event = Event(last, sse.event, json.loads(sse.data))
                         yield event

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from singscript_standalone.client import Event
@@ -17,12 +18,17 @@ STAGES = ("download", "separate", "transcribe", "align")
 class JobProgress:
     """Shows events as they come; on a terminal as live bars, elsewhere as a line for each change.
 
+    Args:
+        console: where to show it.
+        title: what the job is called until more is known.
+
     Attributes:
         outcome: the data of the last state event.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, title: str) -> None:
         self._console = console
+        self._title = title
         self._bars = Progress(
             TextColumn("{task.description:<11}"),
             BarColumn(bar_width=30),
@@ -89,11 +95,11 @@ class JobProgress:
         self._bars.update(self._tasks[data["stage"]], note=name)
 
     def _on_segment(self, data: dict[str, Any]) -> None:
-        self._console.print(f"[dim]{_clock(data['start_s'])}  {data['text']}[/]", highlight=False)
+        self._console.print(f"[dim]{_clock(data['start_s'])}  {escape(data['text'])}[/]")
 
     def _on_media(self, data: dict[str, Any]) -> None:
         length = f" ({_clock(data['duration_s'])})" if data["duration_s"] else ""
-        self._console.print(f"[bold]{data['title'] or 'untitled'}[/]{length}", highlight=False)
+        self._console.print(f"[bold]{escape(data['title'] or self._title)}[/]{length}")
 
 
 def _clock(time_s: float) -> str:

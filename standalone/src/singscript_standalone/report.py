@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from singscript_standalone.progress import STAGES
+
 
 def show_lines(console: Console, words: dict[str, Any]) -> None:
     """The lines with their times; where lyrics were given, also what was heard without them.
@@ -50,17 +52,23 @@ def heard_beside(lines: list[dict[str, Any]], heard: list[dict[str, Any]]) -> li
 
 
 def show_warnings(console: Console, words: dict[str, Any]) -> None:
+    """All warnings; engines that were passed over come last and dimmed, as `singscript doctor` has them too."""
+    passed_over = [w for w in words["warnings"] if w["reason"] == "ENGINE_FALLBACK"]
     for warning in words["warnings"]:
-        console.print(f"[yellow]{warning['reason']}[/] {escape(warning['message'])}", highlight=False)
+        if warning not in passed_over:
+            console.print(f"[yellow]{warning['reason']}[/] {escape(warning['message'])}")
+    for warning in passed_over:
+        console.print(f"[dim]{warning['stage']}: {escape(warning['message'])}[/]")
 
 
 def show_engines(console: Console, words: dict[str, Any]) -> None:
     """One line: which engine did which stage."""
     used = [
         f"{stage}: {' '.join(part for part in (chosen['engine'], chosen['model']) if part)}"
-        for stage, chosen in words["stages"].items()
+        for stage in STAGES
+        if (chosen := words["stages"].get(stage))
     ]
-    console.print(f"[dim]{escape(' · '.join(used))}[/]", highlight=False)
+    console.print(escape(" · ".join(used)))
 
 
 @dataclass(frozen=True)
