@@ -16,8 +16,8 @@ from singscript_separator.settings import SeparatorSettings
 from singscript_serving.server import serve
 from singscript_storage import StorageSettings, open_store
 
-# Read when torch loads. Its threads spin while they wait for each other, and the transcriber works at the same time: on a
-# busy machine of 4 cores, 4 threads took 8 times the processor time of 2, and longer.
+# Read when torch loads. Its threads spin while they wait for each other, and the transcriber works at the same time: on
+# a busy machine of 4 cores, 4 threads took 4 to 10 times the processor time of 2.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
 
