@@ -10,6 +10,7 @@ from contextlib import aclosing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from singscript_core.errors import BrokenStream, Cancelled
 from singscript_serving.bridge import Relay, run_engine
 

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from singscript.downloader.v1 import downloader_pb2 as pb
 from singscript.downloader.v1 import downloader_pb2_grpc as rpc
 from singscript.media.v1 import media_pb2
+
 from singscript_core import errors, logs
 from singscript_core.settings import ServiceSettings
 from singscript_serving.calls import response, responses
@@ -108,7 +109,7 @@ async def test_an_error_keeps_reason_message_code_and_facts() -> None:
         "That is too odd.",
         grpc.StatusCode.FAILED_PRECONDITION,
     )
-    assert error.metadata == {"limit": "3"}
+    assert error.metadata == {"limit": "3", "service": "downloader"}
     assert error.retry_after_s == 1.5
     assert not error.retryable
 
@@ -143,6 +144,7 @@ async def test_an_error_travels_over_two_hops_unchanged() -> None:
                     seen.append(message)
     assert len(seen) == 1
     assert (caught.value.reason, caught.value.code) == ("TOO_ODD", grpc.StatusCode.FAILED_PRECONDITION)
+    assert caught.value.metadata == {"service": "downloader"}, "who it was is told"
 
 
 async def test_a_peer_that_is_down_is_upstream_unavailable() -> None:

@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 
 from singscript_core import errors, logs
 from singscript_serving.channel import JOB_ID_KEY
-from singscript_serving.status import status_code, to_status
+from singscript_serving.status import RelayedError, status_code, to_status
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             outcome = "cancelled"
             raise
         except errors.StageError as error:
+            if not isinstance(error, RelayedError):
+                error.metadata.setdefault("service", self._stage)
             await _abort(context, error)
         except Exception:
             log.exception("a defect in %s", method)

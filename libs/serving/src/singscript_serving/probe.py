@@ -1,6 +1,6 @@
 """Asks a service for its health: exit status 0 when it serves. For the health checks of containers.
 
-    python -m singscript_serving.probe HOST:PORT
+python -m singscript_serving.probe HOST:PORT
 """
 
 from __future__ import annotations
