@@ -3,32 +3,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side
-sys.path.append(str(Path(__file__).parent))  # for nano_whisper
+sys.path.append(str(Path(__file__).parent))  # for the modules that are no tests
 
 import json
 
 import nano_whisper
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from transcriber_sound import RATE, Sound, Speech
 
 from singscript_audio.decode import decode
 from singscript_transcriber.engines.sphinx import SphinxEngine
 
 DATA = Path(__file__).parent / "data"
-RATE = 16_000
-
-
-@dataclass(frozen=True)
-class Speech:
-    """Sound of shape (n,) at 16 kHz, and (word, start_s, end_s) for each word in it."""
-
-    samples: NDArray[np.float32]
-    words: list[tuple[str, float, float]]
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +30,7 @@ def speech() -> Speech:
 
 
 @pytest.fixture(scope="session")
-def music() -> NDArray[np.float32]:
+def music() -> Sound:
     """20 s of a band without a singer: drums, bass, chords, and a lead with vibrato."""
     rng, seconds = np.random.default_rng(0), 20
     out = np.zeros(seconds * RATE)

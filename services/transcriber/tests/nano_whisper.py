@@ -50,10 +50,9 @@ def save_openai(path: Path, text: str, end_s: float) -> None:
     with torch.no_grad():
         tokens = model.decoder.token_embedding.weight.normal_()
         model.decoder.positional_embedding.copy_(10 * tokens[programme])
-        for block in model.decoder.blocks:
-            for last in (block.attn.out, block.cross_attn.out, block.mlp[2]):  # pyright: ignore
-                last.weight.zero_()
-                last.bias.zero_()
+        for name, weights in model.decoder.blocks.named_parameters():
+            if name.endswith(("out.weight", "out.bias", "mlp.2.weight", "mlp.2.bias")):
+                weights.zero_()  # the last step of each sum
     torch.save({"dims": vars(_DIMENSIONS), "model_state_dict": model.state_dict()}, path)
 
 
@@ -127,8 +126,8 @@ def _save_tokenizer(tokens: list[str], path: Path) -> None:
     vocabulary = {token: number for number, token in enumerate(tokens)}
     model = tokenizers.models.BPE(vocab=vocabulary, merges=[])
     tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
     tokenizer.add_special_tokens(special)
     saved = json.loads(tokenizer.to_str())
     path.write_text(json.dumps(saved), "utf-8")

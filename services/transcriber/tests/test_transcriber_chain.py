@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from transcriber_sound import RATE, Sound, Speech
 
 from singscript_core.errors import EngineUnavailable
 from singscript_core.events import EngineChosen, Progress, Warned
@@ -14,8 +15,6 @@ from singscript_transcriber.chain import EngineChain, EngineFailed, UnknownEngin
 from singscript_transcriber.engines import EngineOut
 from singscript_transcriber.segments import Segment, Word
 from singscript_transcriber.transcribe import transcribe
-
-RATE = 16_000
 
 
 @dataclass
@@ -43,7 +42,7 @@ class Scripted:
         self.checks += 1
         return self.trouble
 
-    def transcribe(self, samples, model, language) -> list[Segment]:
+    def transcribe(self, samples: Sound, model: str, language: str) -> list[Segment]:
         self.windows.append(len(samples))
         if self.failures and (failure := self.failures.pop(0)):
             raise failure
@@ -66,7 +65,7 @@ def kinds(items: list, kind: type) -> list:
     return [item for item in items if isinstance(item, kind)]
 
 
-def test_the_first_that_can_serve_does(speech):
+def test_the_first_that_can_serve_does(speech: Speech):
     first, second = Scripted("first"), Scripted("second")
     items = run(speech.samples, chain(first, second))
     assert items[0] == EngineChosen("first", "default", "cpu")
@@ -75,14 +74,14 @@ def test_the_first_that_can_serve_does(speech):
     assert items[-1] == Progress(len(speech.samples) / RATE, len(speech.samples) / RATE, finished=True)
 
 
-def test_times_are_those_of_the_stream(speech):
+def test_times_are_those_of_the_stream(speech: Speech):
     first, last = kinds(run(speech.samples, chain(Scripted("first"))), Segment)
     assert first.start_s == pytest.approx(1.0, abs=0.2)
     assert last.start_s == pytest.approx(10.4, abs=0.2)
     assert last.words[0].start_s == last.start_s
 
 
-def test_every_skipped_engine_is_announced(speech):
+def test_every_skipped_engine_is_announced(speech: Speech):
     out = [Scripted("a", "there is no key; set A_KEY."), Scripted("b", "it is not installed; install b.")]
     items = run(speech.samples, chain(*out, Scripted("c", warnings=(Warned("ODD", "c is odd."),))))
     assert items[:4] == [
@@ -104,7 +103,7 @@ def test_a_language_that_an_engine_does_not_know():
         run(np.zeros(RATE), chain(Scripted("a")), Wanted(language="xx"))
 
 
-def test_the_request_names_engines_and_model(speech):
+def test_the_request_names_engines_and_model(speech: Speech):
     engines = chain(Scripted("a"), Scripted("b"))
     items = run(speech.samples, engines, Wanted(engines=("b",), model="large"))
     assert items[0] == EngineChosen("b", "large", "cpu")
@@ -112,7 +111,7 @@ def test_the_request_names_engines_and_model(speech):
         run(speech.samples, engines, Wanted(engines=("c",)))
 
 
-def test_a_failure_in_the_middle_goes_on_from_its_window(speech):
+def test_a_failure_in_the_middle_goes_on_from_its_window(speech: Speech):
     first = Scripted("first", failures=[None, ValueError("broken")])
     second = Scripted("second")
     engines = chain(first, second)
@@ -126,14 +125,14 @@ def test_a_failure_in_the_middle_goes_on_from_its_window(speech):
     assert run(speech.samples, engines)[0] == EngineChosen("first", "default", "cpu")
 
 
-def test_an_engine_that_is_out_stays_out_for_a_while(speech):
+def test_an_engine_that_is_out_stays_out_for_a_while(speech: Speech):
     engines = chain(Scripted("first", failures=[EngineOut("the quota is used up.")]), Scripted("second"))
     run(speech.samples, engines)
     items = run(speech.samples, engines)
     assert items[0] == Warned("ENGINE_FALLBACK", "The engine first cannot be used: the quota is used up.")
 
 
-def test_all_fail_in_the_middle(speech):
+def test_all_fail_in_the_middle(speech: Speech):
     with pytest.raises(EngineFailed, match="quota"):
         run(speech.samples, chain(Scripted("first", failures=[EngineOut("the quota is used up.")])))
 
@@ -174,7 +173,7 @@ def test_checks_run_at_once_and_slow_ones_rule_the_engine_out():
     assert serves.problem == ""
 
 
-def test_silence_and_music_are_told_apart(music):
+def test_silence_and_music_are_told_apart(music: Sound):
     engine = Scripted("a")
     silent = run(np.zeros(3 * RATE), chain(engine))
     assert [warning.reason for warning in kinds(silent, Warned)] == ["SILENT_AUDIO"]

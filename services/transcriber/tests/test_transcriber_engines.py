@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transcriber_sound import RATE, Sound, Speech
 
 from singscript_transcriber.engines import EngineOut
 from singscript_transcriber.engines.faster_whisper import FasterWhisperEngine
@@ -14,8 +15,8 @@ from singscript_transcriber.engines.sphinx import SphinxEngine
 from singscript_transcriber.engines.weights import WeightsPlace, catalogue
 from singscript_transcriber.engines.whisper import WhisperEngine
 
-RATE = 16_000
 WHISPERS = [WhisperEngine, FasterWhisperEngine]
+Whisper = type[WhisperEngine] | type[FasterWhisperEngine]
 
 
 def word_errors(truth: list[str], heard: list[str]) -> float:
@@ -28,7 +29,7 @@ def word_errors(truth: list[str], heard: list[str]) -> float:
     return row[-1] / len(truth)
 
 
-def test_sphinx_hears_the_words_at_their_times(sphinx, speech):
+def test_sphinx_hears_the_words_at_their_times(sphinx: SphinxEngine, speech: Speech):
     said = speech.words[:20]
     segments = sphinx.transcribe(speech.samples[: 9 * RATE], "en-us", "")
     heard = [word for segment in segments for word in segment.words]
@@ -43,27 +44,27 @@ def test_sphinx_hears_the_words_at_their_times(sphinx, speech):
         assert segment.start_s == segment.words[0].start_s < segment.words[-1].end_s == segment.end_s
 
 
-def test_sphinx_gives_the_same_for_the_same_sound_whatever_came_before(sphinx, speech, music):
+def test_sphinx_does_not_depend_on_what_came_before(sphinx: SphinxEngine, speech: Speech, music: Sound):
     once = sphinx.transcribe(speech.samples[: 5 * RATE], "en-us", "")
     sphinx.transcribe(music[: 3 * RATE], "en-us", "")
     assert sphinx.transcribe(speech.samples[: 5 * RATE], "en-us", "") == once
 
 
-def test_sphinx_takes_a_window_that_is_shorter_than_a_frame(sphinx):
+def test_sphinx_takes_a_window_that_is_shorter_than_a_frame(sphinx: SphinxEngine):
     assert sphinx.transcribe(np.zeros(10, np.float32), "en-us", "") == []
 
 
-def test_sphinx_knows_only_english(sphinx):
+def test_sphinx_knows_only_english(sphinx: SphinxEngine):
     assert sphinx.refusal("de")
     assert not sphinx.refusal("en")
     assert not sphinx.refusal("")
 
 
-def test_sphinx_goes_on_after_its_process_was_killed(speech):
+def test_sphinx_goes_on_after_its_process_was_killed(speech: Speech):
     engine = SphinxEngine(processes=1)
     try:
         engine.transcribe(speech.samples[:RATE], "en-us", "")
-        engine._idle[0]._process.kill()  # pyright: ignore[reportPrivateUsage]
+        engine._idle[0]._process.kill()
         with pytest.raises((RuntimeError, BrokenPipeError)):
             engine.transcribe(speech.samples[:RATE], "en-us", "")
         assert engine.transcribe(speech.samples[RATE : 5 * RATE], "en-us", "")
@@ -72,7 +73,7 @@ def test_sphinx_goes_on_after_its_process_was_killed(speech):
 
 
 @pytest.mark.parametrize("kind", WHISPERS)
-def test_whisper_gives_words_with_times_inside_the_window(kind, models_dir, speech):
+def test_whisper_gives_words_with_times_inside_the_window(kind: Whisper, models_dir: Path, speech: Speech):
     engine = kind(WeightsPlace(models_dir, allow_download=False), "nano")
     assert engine.problem("nano") == ""
     (segment,) = engine.transcribe(speech.samples[: 3 * RATE], "nano", "")
@@ -87,14 +88,14 @@ def test_whisper_gives_words_with_times_inside_the_window(kind, models_dir, spee
 
 
 @pytest.mark.parametrize("kind", WHISPERS)
-def test_whisper_never_goes_beyond_a_short_window(kind, models_dir, speech):
+def test_whisper_never_goes_beyond_a_short_window(kind: Whisper, models_dir: Path, speech: Speech):
     engine = kind(WeightsPlace(models_dir, allow_download=False), "nano")
     for segment in engine.transcribe(speech.samples[: RATE // 2], "nano", "en"):
         assert segment.end_s <= 0.5
 
 
 @pytest.mark.parametrize("kind", WHISPERS)
-def test_whisper_drops_repetition(kind, models_dir, speech):
+def test_whisper_drops_repetition(kind: Whisper, models_dir: Path, speech: Speech):
     place = WeightsPlace(models_dir, allow_download=False)
     sound = speech.samples[: 3 * RATE]
     once = (0.0,)  # no second try at a higher temperature
@@ -105,7 +106,7 @@ def test_whisper_drops_repetition(kind, models_dir, speech):
 
 
 @pytest.mark.parametrize("kind", WHISPERS)
-def test_missing_weights_are_told_with_what_to_do(kind, tmp_path, monkeypatch):
+def test_missing_weights_are_told_with_what_to_do(kind: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     engine = kind(WeightsPlace(tmp_path, allow_download=False), "no-such-model")
     problem = engine.problem("no-such-model")
@@ -115,7 +116,7 @@ def test_missing_weights_are_told_with_what_to_do(kind, tmp_path, monkeypatch):
         engine.transcribe(np.zeros(RATE, np.float32), "no-such-model", "")
 
 
-def test_a_pickle_with_a_payload_is_not_executed(tmp_path):
+def test_a_pickle_with_a_payload_is_not_executed(tmp_path: Path):
     class Payload:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "executed"),)
@@ -143,6 +144,6 @@ def test_the_catalogues_of_both_packages_are_found():
         ({"no_speech": 0.9, "log_probability": -0.8}, False),
     ],
 )
-def test_guards(values, passes):
+def test_guards(values: dict[str, float], passes: bool):
     sure = {"compression_ratio": 1.0, "log_probability": -0.3, "no_speech": 0.1}
     assert Guards().passes(**(sure | values)) is passes

@@ -87,7 +87,7 @@ def error(code: str) -> dict[str, Any]:
     return {"error": {"message": code, "type": code, "code": code, "param": None}}
 
 
-def test_words_and_times(server, engine):
+def test_words_and_times(server: Server, engine: OpenAIEngine):
     (segment,) = engine.transcribe(SOUND, "whisper-1", "en")
     assert segment.text == "Hello, world."
     assert [(word.text, word.start_s, word.end_s) for word in segment.words] == [
@@ -102,12 +102,12 @@ def test_words_and_times(server, engine):
         assert part in request
 
 
-def test_junk_is_dropped(server, engine):
+def test_junk_is_dropped(server: Server, engine: OpenAIEngine):
     server.answers = [(200, ANSWER | {"segments": [SEGMENT | {"text": " la la la", "compression_ratio": 9.0}]})]
     assert engine.transcribe(SOUND, "whisper-1", "") == []
 
 
-def test_models_without_times_give_text(server, engine):
+def test_models_without_times_give_text(server: Server, engine: OpenAIEngine):
     server.answers = [(200, {"text": " Hello. "})]
     (segment,) = engine.transcribe(SOUND, "gpt-4o-transcribe", "en")
     assert (segment.text, segment.words, segment.start_s, segment.end_s) == ("Hello.", (), 0.0, 1.0)
@@ -115,7 +115,7 @@ def test_models_without_times_give_text(server, engine):
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_passing_errors_are_retried(server, engine, status):
+def test_passing_errors_are_retried(server: Server, engine: OpenAIEngine, status: int):
     server.answers = [(status, error("busy")), (status, error("busy")), (200, ANSWER)]
     assert engine.transcribe(SOUND, "whisper-1", "")
     assert len(server.requests) == 3
@@ -130,14 +130,16 @@ def test_passing_errors_are_retried(server, engine, status):
         (500, "server_error", "error 500", 3),
     ],
 )
-def test_lasting_errors_rule_the_engine_out(server, engine, status, code, sentence, asked):
+def test_lasting_errors_rule_the_engine_out(
+    server: Server, engine: OpenAIEngine, status: int, code: str, sentence: str, asked: int
+):
     server.answers = [(status, error(code))]
     with pytest.raises(EngineOut, match=sentence):
         engine.transcribe(SOUND, "whisper-1", "")
     assert len(server.requests) == asked
 
 
-def test_a_server_that_hangs_is_given_up(server):
+def test_a_server_that_hangs_is_given_up(server: Server):
     server.answers = [(200, "hang")]
     engine = OpenAIEngine("key", server.url, answer_s=0.1)
     with pytest.raises(EngineOut, match="did not answer in time"):
@@ -155,14 +157,14 @@ def test_a_server_that_hangs_is_given_up(server):
         ((500, error("server_error")), "error 500"),
     ],
 )
-def test_the_check(server, engine, answer, sentence):
+def test_the_check(server: Server, engine: OpenAIEngine, answer: tuple[int, Any], sentence: str):
     server.model_answer = answer
     problem = engine.problem("whisper-1")
     assert sentence in problem
     assert bool(problem) == bool(sentence)
 
 
-def test_the_check_without_key_or_server(server):
+def test_the_check_without_key_or_server(server: Server):
     assert "OPENAI_API_KEY" in OpenAIEngine("", server.url).problem("whisper-1")
     assert server.requests == []
     engine = OpenAIEngine("key", "http://127.0.0.1:9/v1")

@@ -6,8 +6,9 @@ import asyncio
 import re
 import sys
 import wave
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -17,6 +18,7 @@ from singscript.media.v1 import media_pb2
 from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 from singscript.transcriber.v1 import transcriber_pb2 as pb
 from singscript.transcriber.v1 import transcriber_pb2_grpc
+from transcriber_sound import RATE, Sound, Speech
 
 from singscript_audio.chunks import ChunkReader, ChunkWriter, audio_format
 from singscript_serving.calls import response, responses
@@ -27,40 +29,48 @@ from singscript_serving.status import RelayedError
 from singscript_storage import FolderStore
 from singscript_transcriber.all_engines import engine_chain
 from singscript_transcriber.chain import EngineChain
+from singscript_transcriber.engines.sphinx import SphinxEngine
 from singscript_transcriber.service import transcriber
 from singscript_transcriber.settings import TranscriberSettings
 
-RATE = 16_000
 README = Path(__file__).parents[1] / "README.md"
 
 
-def make_settings(**values) -> TranscriberSettings:
+def make_settings(**values: Any) -> TranscriberSettings:
     return TranscriberSettings(drain_s=0, transcriber_engines=("sphinx",), **values)
 
 
 @pytest.fixture
-def chain(sphinx) -> EngineChain:
+def chain(sphinx: SphinxEngine) -> EngineChain:
     return EngineChain([sphinx], ["sphinx"])
 
 
 @pytest.fixture
-async def address(chain: EngineChain, tmp_path) -> AsyncIterator[str]:
+async def address(chain: EngineChain, tmp_path: Path) -> AsyncIterator[str]:
     settings = make_settings()
     async with running(transcriber(settings, chain, FolderStore(tmp_path)), settings) as address:
         yield address
 
 
-async def ask(address: str, *requests: pb.TranscribeRequest) -> list[pb.TranscribeResponse]:
+def with_config(**values: Any) -> pb.TranscribeRequest:
+    return pb.TranscribeRequest(config=pb.TranscribeConfig(**values))
+
+
+async def ask(address: str, *requests: pb.TranscribeRequest, ends: bool = True) -> list[pb.TranscribeResponse]:
+    """All answers to a stream of requests, which then ends or stays open."""
+
     async def sent() -> AsyncGenerator[pb.TranscribeRequest]:
         for request in requests:
             yield request
+        if not ends:
+            await asyncio.Event().wait()
 
     async with dial(address) as channel:
         call = transcriber_pb2_grpc.TranscriberServiceStub(channel).Transcribe(sent(), timeout=60)
         return [answer async for answer in responses(call, "transcriber")]
 
 
-def inline(sound: np.ndarray, rate: int = RATE, **config) -> list[pb.TranscribeRequest]:
+def inline(sound: np.ndarray, rate: int = RATE, **config: Any) -> list[pb.TranscribeRequest]:
     """Requests that send sound of shape (n, channels)."""
     writer = ChunkWriter(sound.shape[1])
     fmt = audio_format(rate, sound.shape[1])
@@ -78,13 +88,13 @@ def warnings(answers: list[pb.TranscribeResponse]) -> list[str]:
     return [answer.event.warning.reason for answer in answers if answer.event.WhichOneof("event") == "warning"]
 
 
-async def reason(address: str, *requests: pb.TranscribeRequest) -> str:
+async def reason(address: str, *requests: pb.TranscribeRequest, ends: bool = True) -> str:
     with pytest.raises(RelayedError) as caught:
-        await ask(address, *requests)
+        await ask(address, *requests, ends=ends)
     return caught.value.reason
 
 
-async def test_words_of_stereo_sound_at_another_rate(address, speech):
+async def test_words_of_stereo_sound_at_another_rate(address: str, speech: Speech):
     stereo = np.repeat(np.repeat(speech.samples, 3)[:, None], 2, axis=1)
     answers = await ask(address, *inline(stereo, rate=48_000))
     segments = heard(answers)
@@ -100,7 +110,7 @@ async def test_words_of_stereo_sound_at_another_rate(address, speech):
     assert seconds(last.done) == pytest.approx(len(speech.samples) / RATE, abs=0.001)
 
 
-async def test_echoed_audio_is_the_audio_and_never_behind(address, speech):
+async def test_echoed_audio_is_the_audio_and_never_behind(address: str, speech: Speech):
     answers = await ask(address, *inline(speech.samples[:, None], echo_audio=True))
     reader: ChunkReader | None = None
     blocks = []
@@ -123,7 +133,7 @@ async def test_echoed_audio_is_the_audio_and_never_behind(address, speech):
     assert len(heard(answers)) >= 2
 
 
-async def test_the_first_segment_comes_while_audio_still_arrives(address, speech):
+async def test_the_first_segment_comes_while_audio_still_arrives(address: str, speech: Speech):
     """The second half of a long input is held back until the first segment is here."""
     long = np.tile(speech.samples, 4)[:, None]
     requests = inline(long)
@@ -147,7 +157,7 @@ async def test_the_first_segment_comes_while_audio_still_arrives(address, speech
     assert order[-1] > 3 * len(speech.samples) / RATE
 
 
-async def test_other_calls_are_answered_while_sphinx_decodes(address, speech):
+async def test_other_calls_are_answered_while_sphinx_decodes(address: str, speech: Speech):
     """A decoder that held the interpreter's lock would hold up the event loop of the service."""
     work = asyncio.create_task(ask(address, *inline(speech.samples[: 9 * RATE, None])))
     answered = 0
@@ -160,7 +170,7 @@ async def test_other_calls_are_answered_while_sphinx_decodes(address, speech):
     assert answered > 20
 
 
-async def test_silence_and_music(address, music):
+async def test_silence_and_music(address: str, music: Sound):
     silent = await ask(address, *inline(np.zeros((2 * RATE, 1), np.float32)))
     assert warnings(silent) == ["ENGLISH_ONLY", "SILENT_AUDIO"]
     instrumental = await ask(address, *inline(music[:, None]))
@@ -168,17 +178,17 @@ async def test_silence_and_music(address, music):
     assert heard(silent + instrumental) == []
 
 
-async def test_a_stored_object(address, tmp_path):
+async def test_a_stored_object(address: str, tmp_path: Path):
     source = Path(__file__).parent / "data" / "speech.flac"
     FolderStore(tmp_path).put("songs/one", source, "audio/flac")
-    answers = await ask(address, pb.TranscribeRequest(config={"object": {"key": "songs/one"}}))
+    answers = await ask(address, with_config(object={"key": "songs/one"}))
     media = next(answer.media for answer in answers if answer.WhichOneof("payload") == "media")
     assert seconds(media.duration) == pytest.approx(14.43, abs=0.01)
     assert "morning" in heard(answers)[0].text
-    assert await reason(address, pb.TranscribeRequest(config={"object": {"key": "none"}})) == "OBJECT_NOT_FOUND"
+    assert await reason(address, with_config(object={"key": "none"})) == "OBJECT_NOT_FOUND"
 
 
-async def test_engines_are_listed(tmp_path, monkeypatch):
+async def test_engines_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     settings = TranscriberSettings(drain_s=0, models_dir=tmp_path, allow_model_download=False, whisper_model="none")
@@ -196,23 +206,27 @@ async def test_engines_are_listed(tmp_path, monkeypatch):
     assert all(bool(engine.problem) != engine.available for engine in listed)
 
 
-async def test_wrong_requests(address, speech):
-    sound = speech.samples[:RATE, None]
-    good = inline(sound)
+async def test_wrong_requests(address: str, speech: Speech):
+    # Nothing is sent after the message that is wrong: grpc.aio's client may report its failed write in place of the
+    # server's answer.
+    good = inline(speech.samples[:RATE, None])
+    fmt = good[0].config.inline
     assert await reason(address) == "INVALID_INPUT"
-    assert await reason(address, good[1]) == "INVALID_INPUT"
-    assert await reason(address, pb.TranscribeRequest(config=pb.TranscribeConfig())) == "INVALID_INPUT"
-    assert await reason(address, good[0], good[0]) == "INVALID_INPUT"
-    assert await reason(address, *inline(sound, engines=["magic"])) == "UNKNOWN_ENGINE"
-    assert await reason(address, *inline(sound, language="klingon")) == "INVALID_INPUT"
-    assert await reason(address, *inline(sound, model="../../etc/passwd")) == "INVALID_INPUT"
-    assert await reason(address, *inline(sound, language="de")) == "ENGINE_UNAVAILABLE"
+    assert await reason(address, good[1], ends=False) == "INVALID_INPUT"
+    assert await reason(address, with_config(), ends=False) == "INVALID_INPUT"
+    assert await reason(address, good[0], good[0], ends=False) == "INVALID_INPUT"
+    for wrong, expected in [
+        ({"engines": ["magic"]}, "UNKNOWN_ENGINE"),
+        ({"language": "klingon"}, "INVALID_INPUT"),
+        ({"model": "../../etc/passwd"}, "INVALID_INPUT"),
+        ({"language": "de"}, "ENGINE_UNAVAILABLE"),
+    ]:
+        assert await reason(address, with_config(inline=fmt, **wrong), ends=False) == expected
     assert await reason(address, *good[:-1]) == "BROKEN_STREAM"
-    assert await reason(address, good[0], *good[2:]) == "BROKEN_STREAM"
-    download = pb.TranscribeRequest(config={"download": {"url": "https://example.com/a.mp3"}})
-    assert await reason(address, download) == "UPSTREAM_NOT_CONFIGURED"
-    separate = pb.TranscribeRequest(config={"separate": {"download": {"url": "https://example.com/a.mp3"}}})
-    assert await reason(address, separate) == "UPSTREAM_NOT_CONFIGURED"
+    assert await reason(address, good[0], good[2], ends=False) == "BROKEN_STREAM"
+    link = {"url": "https://example.com/a.mp3"}
+    assert await reason(address, with_config(download=link)) == "UPSTREAM_NOT_CONFIGURED"
+    assert await reason(address, with_config(separate={"download": link})) == "UPSTREAM_NOT_CONFIGURED"
 
 
 class Upstream(separator_pb2_grpc.SeparatorServiceServicer, downloader_pb2_grpc.DownloaderServiceServicer):
@@ -230,21 +244,31 @@ class Upstream(separator_pb2_grpc.SeparatorServiceServicer, downloader_pb2_grpc.
 
         return Service("singscript.separator.v1.SeparatorService", add)
 
-    async def Separate(self, request_iterator, context):
-        inputs = [request async for request in request_iterator]
-        self.configs.append(inputs[0].config)
-        for request in inputs[1:]:
+    async def Separate(
+        self, request_iterator: AsyncIterator[separator_pb2.SeparateRequest], context: Any
+    ) -> AsyncGenerator[separator_pb2.SeparateResponse]:
+        async for request in request_iterator:
+            if request.WhichOneof("payload") == "config":
+                self.configs.append(request.config)
             if request.WhichOneof("payload") == "chunk":
                 pcm = np.frombuffer(request.chunk.pcm, "<f4").reshape(-1, 1)
                 self._sound = np.concatenate([self._sound, pcm])
         for answer in self._answers(separator_pb2.SeparateResponse, media_pb2.STEM_VOCALS):
             yield answer
 
-    async def Download(self, request, context):
+    async def Download(
+        self, request: downloader_pb2.DownloadRequest, context: Any
+    ) -> AsyncGenerator[downloader_pb2.DownloadResponse]:
         for answer in self._answers(downloader_pb2.DownloadResponse, media_pb2.STEM_UNSPECIFIED):
             yield answer
 
-    def _answers(self, kind, stem):
+    async def ListModels(self, request: Any, context: Any) -> separator_pb2.ListModelsResponse:
+        raise NotImplementedError
+
+    async def Probe(self, request: Any, context: Any) -> downloader_pb2.ProbeResponse:
+        raise NotImplementedError
+
+    def _answers(self, kind: Any, stem: media_pb2.Stem.ValueType) -> Iterator[Any]:
         warning = media_pb2.Warning(reason="SEPARATION_SKIPPED", message="There is no model.")
         yield kind(event=media_pb2.StageEvent(stage=media_pb2.STAGE_SEPARATE, warning=warning))
         yield kind(media={"title": "A song", "duration": {"seconds": 14, "nanos": 430_000_000}})
@@ -266,25 +290,25 @@ async def ask_through(upstream: Upstream, chain: EngineChain, *requests: pb.Tran
 @pytest.mark.parametrize(
     "config", [{"separate": {"download": {"url": "https://example.com/a.mp3"}}}, {"download": {"url": "https://a.b/c"}}]
 )
-async def test_upstream_sound_with_its_events(chain, speech, config):
+async def test_upstream_sound_with_its_events(chain: EngineChain, speech: Speech, config: dict[str, Any]):
     upstream = Upstream(speech.samples[: 5 * RATE, None])
-    answers = await ask_through(upstream, chain, pb.TranscribeRequest(config=config))
+    answers = await ask_through(upstream, chain, with_config(**config))
     assert "SEPARATION_SKIPPED" in warnings(answers)
     assert [answer.media.title for answer in answers if answer.HasField("media")] == ["A song"]
     assert "morning" in heard(answers)[0].text
     assert all(list(sent.stems) == [media_pb2.STEM_VOCALS] for sent in upstream.configs)
 
 
-async def test_inline_sound_goes_through_the_separator(chain, speech):
+async def test_inline_sound_goes_through_the_separator(chain: EngineChain, speech: Speech):
     upstream = Upstream(np.zeros((0, 1), np.float32))
     first, *audio = inline(speech.samples[: 5 * RATE, None])
-    config = pb.TranscribeRequest(config={"separate": {"inline": {"format": first.config.inline.format}}})
+    config = with_config(separate={"inline": first.config.inline})
     answers = await ask_through(upstream, chain, config, *audio)
     assert "morning" in heard(answers)[0].text
 
 
-async def test_upstream_that_is_cut_or_gone(chain, speech):
-    config = pb.TranscribeRequest(config={"separate": {"download": {"url": "https://example.com/a.mp3"}}})
+async def test_upstream_that_is_cut_or_gone(chain: EngineChain, speech: Speech):
+    config = with_config(separate={"download": {"url": "https://example.com/a.mp3"}})
     with pytest.raises(RelayedError) as caught:
         await ask_through(Upstream(speech.samples[:RATE, None], cut=True), chain, config)
     assert caught.value.reason == "BROKEN_STREAM"
@@ -293,7 +317,7 @@ async def test_upstream_that_is_cut_or_gone(chain, speech):
         assert await reason(address, config) == "UPSTREAM_UNAVAILABLE"
 
 
-async def test_a_client_that_leaves_leaves_nothing_behind(address, speech):
+async def test_a_client_that_leaves_leaves_nothing_behind(address: str, speech: Speech):
     requests = inline(np.tile(speech.samples, 3)[:, None])
     async with dial(address) as channel:
         stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
@@ -305,7 +329,7 @@ async def test_a_client_that_leaves_leaves_nothing_behind(address, speech):
     assert heard(await ask(address, *inline(speech.samples[: 5 * RATE, None])))
 
 
-async def test_the_client_of_the_readme(address, speech, tmp_path):
+async def test_the_client_of_the_readme(address: str, speech: Speech, tmp_path: Path):
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
     script, sound = tmp_path / "client.py", tmp_path / "speech.wav"
     script.write_text(code, "utf-8")

@@ -23,9 +23,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 def main() -> None:
     try:
-        settings = TranscriberSettings()  # pyright: ignore[reportCallIssue]  (from the environment)
+        settings = TranscriberSettings()
         set_up_logging("transcriber", settings.log_level)
-        store = open_store(StorageSettings())  # pyright: ignore[reportCallIssue]
+        store = open_store(StorageSettings())
         with closing(engine_chain(settings)) as chain:
             asyncio.run(serve(transcriber(settings, chain, store), settings))
     except ValidationError as error:

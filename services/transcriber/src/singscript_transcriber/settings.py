@@ -17,27 +17,29 @@ class TranscriberSettings(ServiceSettings, ModelSettings):
     model_config = SettingsConfigDict(populate_by_name=True)
 
     transcriber_engines: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("openai", "faster-whisper", "whisper", "sphinx"),
+        default=("openai", "faster-whisper", "whisper", "sphinx"),
         min_length=1,
         description="Engines, tried in this order; separated by commas.",
     )
     whisper_model: str = Field(
-        "small", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Model of faster-whisper and whisper."
+        default="small", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Model of faster-whisper and whisper."
     )
     sphinx_processes: int = Field(
         default_factory=lambda: max(1, (os.cpu_count() or 2) // 2),
         ge=1,
         description="Windows that PocketSphinx decodes at once, each in a process of its own.",
     )
-    max_duration_s: float = Field(10_800.0, gt=0, description="Longer sound from storage is refused with TOO_LONG.")
+    max_duration_s: float = Field(
+        default=10_800.0, gt=0, description="Longer sound from storage is refused with TOO_LONG."
+    )
     openai_api_key: SecretStr = Field(
-        SecretStr(""), validation_alias="OPENAI_API_KEY", description="Key of the engine openai."
+        default=SecretStr(""), validation_alias="OPENAI_API_KEY", description="Key of the engine openai."
     )
     openai_base_url: str = Field(
-        "", validation_alias="OPENAI_BASE_URL", description="Another server that speaks OpenAI's API."
+        default="", validation_alias="OPENAI_BASE_URL", description="Another server that speaks OpenAI's API."
     )
-    downloader: str = Field("", description="Address of the downloader, for requests that name it.")
-    separator: str = Field("", description="Address of the separator, for requests that name it.")
+    downloader: str = Field(default="", description="Address of the downloader, for requests that name it.")
+    separator: str = Field(default="", description="Address of the separator, for requests that name it.")
 
     @field_validator("transcriber_engines", mode="before")
     @classmethod
