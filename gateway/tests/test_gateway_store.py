@@ -102,13 +102,15 @@ async def test_failure_of_unknown_stage_is_that_of_the_first_unfinished(store: J
 async def test_r21_zombie_writes_nothing(store: JobStore, database_url: str, write: str) -> None:
     zombie = (await claimed(store, await store.create(link()), database_url)).job
     await store.retry(zombie, FAILURE, 0)
-    alive = (await claimed(store, zombie, database_url)).job
-    before = await all_events(store, alive)
     arguments = {
         "record": (Update("progress", {"stage": "align"} | FINISHED),),
         "fail": (FAILURE,),
         "retry": (FAILURE, 0),
     }.get(write, ())
+    # Neither while the job waits for its next attempt, nor during that.
+    assert await getattr(store, write)(zombie, *arguments) is False
+    alive = (await claimed(store, zombie, database_url)).job
+    before = await all_events(store, alive)
     assert await getattr(store, write)(zombie, *arguments) is False
     assert await all_events(store, alive) == before
     now = await store.get(alive.id)

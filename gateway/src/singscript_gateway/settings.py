@@ -43,14 +43,10 @@ class DispatcherSettings(LeaseSettings):
     aligner: str = Field(description="host:port of the aligner, which the whole chain is asked of.")
     dispatcher_concurrency: int = Field(default=2, ge=1, description="Jobs that one dispatcher runs at once.")
     sweep_s: float = Field(default=5.0, gt=0, description="How often jobs of dead dispatchers are looked for.")
-    max_attempts: int = Field(
-        default=3, ge=1, description="Failures that may pass, or crashes, before a job is failed."
-    )
+    max_attempts: int = Field(default=3, ge=1, description="Failures or crashes until a job is failed.")
     retry_base_s: float = Field(
-        default=1.0, gt=0, description="The first wait before a retry; each next one is twice that."
+        default=1.0, gt=0, description="The first wait before a retry; each next is twice that."
     )
     retry_cap_s: float = Field(default=60.0, gt=0, description="No wait is longer, unless the service asks for it.")
-    job_timeout_s: float = Field(
-        default=14400.0, gt=0, description="A job that ran this long, retries included, is failed."
-    )
+    job_timeout_s: float = Field(default=14400.0, gt=0, description="A job that ran this long in all is failed.")
     drain_s: float = Field(default=20.0, ge=0, description="How long handing back may take after SIGTERM.")

@@ -64,7 +64,7 @@ def serve(settings: ApiSettings) -> None:
         StorageNotConfigured.
         StorageUnavailable: the storage cannot be used at all.
     """
-    objects = open_store(StorageSettings())  # pyright: ignore[reportCallIssue]  (filled from the environment)
+    objects = open_store(StorageSettings())
     if objects is None:
         raise StorageNotConfigured(
             "The gateway needs storage. Set SINGSCRIPT_STORAGE_DIR, or SINGSCRIPT_S3_ENDPOINT and SINGSCRIPT_S3_BUCKET."

@@ -27,6 +27,8 @@ def _without_nul(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
+Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
+Title = Annotated[Text, Field(max_length=300)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")]
 Engines = Annotated[list[Name], Field(max_length=10)]
 
@@ -37,19 +39,13 @@ class JobOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lyrics: Text = Field(
-        "",
+        default="",
         max_length=200_000,
         description="The words that are sung, a line each. Left out: what is heard is aligned.",
     )
-    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")] | None = Field(
-        default=None, description="ISO 639-1, such as `en`. Left out: detected."
-    )
-    title: Annotated[Text, Field(max_length=300)] | None = Field(
-        default=None, description="For display. Left out: what the sound's tags say."
-    )
-    separator_engines: Engines = Field(
-        default=[], description="Engines to try, in this order. Left out: the service's own."
-    )
+    language: Language | None = Field(default=None, description="ISO 639-1 (`en`). Left out: detected.")
+    title: Title | None = Field(default=None, description="For display. Left out: that of the sound.")
+    separator_engines: Engines = Field(default=[], description="Engines to try, in this order. Left out: as set.")
     transcriber_engines: Engines = Field(default=[], description="As `separator_engines`.")
     aligner_engines: Engines = Field(default=[], description="As `separator_engines`.")
     separator_model: Name | None = Field(default=None, description="Left out: the engine's default.")

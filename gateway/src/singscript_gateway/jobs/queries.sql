@@ -21,10 +21,11 @@ UPDATE jobs
 RETURNING *
 
 -- finish_job --
+-- By the holder of a running attempt: while the job waits for its next one, the number is still that of the last.
 UPDATE jobs
    SET state = %(state)s, finished_at = now(), heartbeat_at = NULL, problem = %(problem)s,
        failures = failures + %(failures)s
- WHERE id = %(id)s AND state = ANY(%(before)s) AND attempt = %(attempt)s
+ WHERE id = %(id)s AND state = 'running' AND state = ANY(%(before)s) AND attempt = %(attempt)s
 RETURNING *
 
 -- cancel_queued_job --
