@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 def main() -> None:
     try:
-        settings = AlignerSettings()
+        settings = AlignerSettings()  # pyright: ignore[reportCallIssue]  (from the environment)
         set_up_logging("aligner", settings.log_level)
         choice = EngineChoice(settings.aligner_engines, settings.models_dir, settings.whisper_model)
         store = open_store(StorageSettings())

@@ -27,7 +27,9 @@ Span = tuple[float, float]
 _PAD_S = 0.2
 # A heard time is believed against the sound only when the two are further apart than any engine is wrong.
 _AGREE_S = 0.5
+# Confidence of a word that is well placed, and of one that may be there at all.
 _SURE = 0.5
+_HEARD = 0.15
 _WINDOW_S = 15.0
 _WINDOW_PAD_S = 0.5
 # Fewer words than this found between anchors, and the anchors were wrong.
@@ -167,11 +169,11 @@ def align_lyrics(
         if line_words:
             yield from screen.push(line_words, line.text)
     yield from screen.finish(spool.duration_s)
-    sure = _count(times)
-    if not searched or median(t.confidence for line in times for t in line if t) < _SURE:
-        yield _weak(total - sure, total)
-    if sure < sum(any(c.isalnum() for c in word) for word in known):
-        yield _partly(sure, total)
+    confidences = [time.confidence for line in times for time in line if time]
+    if not searched or median(confidences) < _SURE:
+        yield _weak(total - sum(one >= _SURE for one in confidences), total)
+    if (count := _count(times)) < sum(any(c.isalnum() for c in word) for word in known):
+        yield _partly(count, total)
 
 
 def _refined(
@@ -300,7 +302,7 @@ def _tidy(lines: Sequence[Sequence[AlignedWord]], duration_s: float, after_s: fl
 
 
 def _count(times: Times) -> int:
-    return sum(time is not None and time.confidence >= _SURE for line in times for time in line)
+    return sum(time is not None and time.confidence >= _HEARD for line in times for time in line)
 
 
 def _with_progress(
