@@ -10,7 +10,6 @@ sys.path.append(str(Path(__file__).parent))  # for the modules that are no tests
 
 import json
 
-import nano_whisper
 import numpy as np
 import pytest
 from transcriber_sound import RATE, Sound, Speech
@@ -50,8 +49,10 @@ def music() -> Sound:
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two toy models in both formats: `nano` says three words, `babble` one word too often."""
+    import nano_whisper  # brings PyTorch: only for the tests that need it
+
     folder = tmp_path_factory.mktemp("models")
-    for model, text in (("nano", " the morning train"), ("babble", " la" * 60)):
+    for model, text in (("nano", " the morning train"), ("babble", " la" * 25)):
         nano_whisper.save_openai(folder / f"{model}.pt", text, end_s=2.0)
         nano_whisper.convert(folder / f"{model}.pt", folder / f"faster-whisper-{model}")
     return folder

@@ -50,7 +50,7 @@ def save_openai(path: Path, text: str, end_s: float) -> None:
     with torch.no_grad():
         tokens = model.decoder.token_embedding.weight.normal_()
         model.decoder.positional_embedding.copy_(10 * tokens[programme])
-        for name, weights in model.decoder.blocks.named_parameters():
+        for name, weights in model.decoder.named_parameters():
             if name.endswith(("out.weight", "out.bias", "mlp.2.weight", "mlp.2.bias")):
                 weights.zero_()  # the last step of each sum
     torch.save({"dims": vars(_DIMENSIONS), "model_state_dict": model.state_dict()}, path)
