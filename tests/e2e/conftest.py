@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import tempfile
 import threading
 from collections.abc import Iterator
 from itertools import chain, repeat
@@ -19,6 +20,13 @@ from singscript_standalone.system import System, running
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 RATE_HZ = 44_100
+
+
+@pytest.fixture(scope="session")
+def outside() -> Iterator[Path]:
+    """A folder that any user may pass through: as root, Postgres runs as another one, and pytest's own are closed."""
+    with tempfile.TemporaryDirectory(prefix="singscript-tests-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
@@ -53,11 +61,9 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
 
 
 @pytest.fixture(scope="session")
-def system(
-    tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str], web: tuple[str, Path]
-) -> Iterator[System]:
+def system(outside: Path, offline: dict[str, str], web: tuple[str, Path]) -> Iterator[System]:
     settings = offline | {"SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS": web[0]}
-    with running(tmp_path_factory.mktemp("system"), extra=settings) as started:
+    with running(outside / "system", extra=settings) as started:
         yield started
 
 

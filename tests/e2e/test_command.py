@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,8 +20,13 @@ COMMAND = [str(Path(sys.executable).parent / "singscript")]
 
 
 @pytest.fixture
-def environment(tmp_path: Path, offline: dict[str, str]) -> dict[str, str]:
-    return os.environ | offline | {"SINGSCRIPT_HOME": str(tmp_path / "home")}
+def home(outside: Path) -> Path:
+    return outside / uuid.uuid4().hex
+
+
+@pytest.fixture
+def environment(home: Path, offline: dict[str, str]) -> dict[str, str]:
+    return os.environ | offline | {"SINGSCRIPT_HOME": str(home)}
 
 
 def left_behind(environment: dict[str, str]) -> list[str]:
@@ -40,7 +46,7 @@ def run(environment: dict[str, str], *arguments: str | Path) -> subprocess.Compl
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
 
-def test_the_demo_from_start_to_end(environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_demo_from_start_to_end(environment: dict[str, str], home: Path, tmp_path: Path) -> None:
     done = run(environment, "run", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     names = {p.name for p in (tmp_path / "out").iterdir()}
@@ -52,7 +58,7 @@ def test_the_demo_from_start_to_end(environment: dict[str, str], tmp_path: Path)
     assert "Against the demo's known times" in shown
     assert "SEPARATION_SKIPPED" in done.stdout
     assert left_behind(environment) == []
-    assert list((tmp_path / "home" / "runs").iterdir()) == []
+    assert list((home / "runs").iterdir()) == []
 
 
 def test_silence_is_told_by_the_exit_status(environment: dict[str, str], tmp_path: Path, silence: Path) -> None:
@@ -71,11 +77,11 @@ def test_a_failed_job_is_told_by_the_exit_status(environment: dict[str, str], tm
     assert left_behind(environment) == []
 
 
-def test_wrong_usage_starts_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+def test_wrong_usage_starts_nothing(environment: dict[str, str], home: Path, tmp_path: Path) -> None:
     done = run(environment, "run", tmp_path / "nothing.mp3")
     assert done.returncode == 2
     assert "No such file" in done.stderr
-    assert not (tmp_path / "home").exists()
+    assert not home.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -87,7 +87,7 @@ def _engine(stage: str, engine: str, model: str, available: bool, problem: str) 
 
 def _keys_and_weights() -> list[Finding]:
     key = bool(os.environ.get("OPENAI_API_KEY"))
-    models = ModelSettings()  # pyright: ignore[reportCallIssue]  (all fields have defaults)
+    models = ModelSettings()
     files = list(models.models_dir.iterdir()) if models.models_dir.is_dir() else []
     detail = f"{len(files)} in {models.models_dir}" if files else f"none in {models.models_dir}"
     return [

@@ -8,6 +8,7 @@ Writes the address of the database to URI_FILE once it serves.
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -20,7 +21,10 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = get_server(data_dir)
+    try:
+        server = get_server(data_dir)
+    except subprocess.SubprocessError as error:
+        sys.exit(f"Postgres did not start ({type(error).__name__}); its own words stand above.")
     try:
         part = uri_file.with_suffix(".part")
         part.write_text(server.get_uri())
