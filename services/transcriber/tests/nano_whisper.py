@@ -31,6 +31,8 @@ _DIMENSIONS = ModelDimensions(
     n_text_layer=1,
 )
 
+torch.set_num_threads(1)  # tests run side by side, and waiting threads would spin
+
 with warnings.catch_warnings():
     # openai-whisper leaves the file of its vocabulary to the garbage collector; it reads it once a process.
     warnings.simplefilter("ignore", ResourceWarning)
