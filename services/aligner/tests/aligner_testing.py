@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from singscript.aligner.v1.aligner_pb2 import AlignRequest
+from singscript.media.v1 import media_pb2
+from singscript.transcriber.v1 import transcriber_pb2
+
+from singscript_aligner.choice import EngineChoice
+from singscript_aligner.service import aligner
+from singscript_aligner.settings import AlignerSettings
+from singscript_audio.chunks import ChunkWriter, audio_format
+from singscript_serving.events import duration
+from singscript_serving.server import Service
+from singscript_storage import ObjectStore
 
 DATA = Path(__file__).parent / "data"
 RATE_HZ = 16_000
@@ -31,3 +44,42 @@ class Speech:
         samples = self.samples[round(from_s * RATE_HZ) : round(end_s * RATE_HZ)]
         lines = [[(text, a - from_s, b - from_s) for text, a, b in line] for line in self.lines[first:end]]
         return Speech(samples, self.texts[first:end], lines)
+
+
+def service_of(store: ObjectStore | None = None, **settings: Any) -> tuple[Service, AlignerSettings]:
+    """A service with the engine sphinx alone, and its settings, untouched by the environment."""
+    made = AlignerSettings(aligner_engines=("sphinx",), drain_s=0.2, **settings)
+    choice = EngineChoice(made.aligner_engines, Path("no-such-folder"), made.whisper_model)
+    return aligner(made, choice, store), made
+
+
+def chunks(samples: NDArray[np.float32], trailer: bool = True) -> Iterator[AlignRequest]:
+    """Mono sound as it goes inline, after the config."""
+    writer = ChunkWriter(1)
+    for block in np.array_split(samples, max(1, len(samples) // RATE_HZ)):
+        yield from (AlignRequest(chunk=chunk) for chunk in writer.chunks(block.reshape(-1, 1)))
+    if trailer:
+        yield AlignRequest(trailer=writer.trailer())
+
+
+def segments(speech: Speech, *, words: bool = True) -> list[transcriber_pb2.Segment]:
+    """What a perfect transcriber hears, its word times 0.1 s late."""
+    return [
+        transcriber_pb2.Segment(
+            index=i,
+            start=duration(line[0][1]),
+            end=duration(line[-1][2]),
+            text=text,
+            words=[
+                transcriber_pb2.Word(text=t, start=duration(a + 0.1), end=duration(b + 0.1), confidence=0.5)
+                for t, a, b in (line if words else [])
+            ],
+            language="en",
+            engine="perfect",
+            model="ear",
+        )
+        for i, (text, line) in enumerate(zip(speech.texts, speech.lines, strict=True))
+    ]
+
+
+INLINE = media_pb2.InlineAudio(format=audio_format(RATE_HZ, 1))

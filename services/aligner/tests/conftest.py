@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side
-sys.path.append(str(Path(__file__).parent))  # for aligner_testing and nano_whisper
+sys.path.append(str(Path(__file__).parent))  # for aligner_testing and toy_whisper
 
 import numpy as np
 import pytest

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pocketsphinx import Config, Decoder
 
-from singscript_aligner.engines.letters import _RULES, phones  # pyright: ignore[reportPrivateUsage]
-from singscript_aligner.engines.sphinx import _PHONES  # pyright: ignore[reportPrivateUsage]
+from singscript_aligner.engines.letters import _RULES, phones
+from singscript_aligner.engines.sphinx import _PHONES
 from singscript_aligner.engines.spoken import spoken
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[3] / "tools" / "demo"))
-from flite import Flite  # noqa: E402 - the demo's tools are scripts, not a package
+from flite import Flite  # noqa: E402  # pyright: ignore[reportMissingImports]  (the demo's tools are scripts)
 
 RATE_HZ = 16_000
 # What is written, how many words flite makes of a token where not one, and the pause before the line.
