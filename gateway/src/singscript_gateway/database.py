@@ -30,6 +30,8 @@ CONNECTION_PARAMETERS: dict[str, str | int] = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
     "tcp_user_timeout": 15000,
+    # In a database without an encoding, text would come back as bytes.
+    "client_encoding": "utf8",
     "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=10s",
 }
 
@@ -81,7 +83,9 @@ def _queue_name(path: Path) -> str:
 
 async def migrate(database_url: str) -> list[str]:
     """Brings the database up to date; returns the steps that were missing. Many may run it at once."""
-    connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True, connect_timeout=10)
+    connection = await psycopg.AsyncConnection.connect(
+        database_url, autocommit=True, connect_timeout=10, client_encoding="utf8"
+    )
     async with connection:
         await connection.execute("SELECT pg_advisory_lock(%s)", [_MIGRATION_LOCK])
         await connection.execute(
