@@ -185,6 +185,27 @@ async def test_r21_frozen_dispatcher_wakes_up_to_find_its_job_gone(
     assert "of the zombie, late" not in str(before)
 
 
+async def test_r21_lone_dispatcher_that_was_frozen_goes_on_with_its_own_job(
+    store: JobStore, processes: Processes
+) -> None:
+    async with serving(endless) as aligner:
+        frozen = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="99")
+        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+        frozen.send_signal(signal.SIGSTOP)
+        # As if it had slept for longer than a lease.
+        url = processes.environment["SINGSCRIPT_DATABASE_URL"]
+        await execute(url, "UPDATE jobs SET heartbeat_at = now() - interval '1 hour'")
+        frozen.send_signal(signal.SIGCONT)
+        await store.cancel(job.id)
+        done = await ended(store, job)
+
+        async def calls_ended() -> bool:
+            return aligner.active == 0
+
+        await eventually(calls_ended, "no call is left behind")
+    assert done.state is JobState.CANCELLED
+
+
 async def test_upstream_down_is_retried_and_then_failed(store: JobStore, processes: Processes) -> None:
     async with serving(endless) as aligner:
         address = aligner.address

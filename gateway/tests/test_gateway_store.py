@@ -181,7 +181,7 @@ async def test_heartbeat_tells_which_jobs_are_still_ours(store: JobStore, databa
     ours = (await claimed(store, await store.create(link()), database_url)).job
     lost = (await claimed(store, await store.create(link()), database_url)).job
     await store.hand_back(lost)
-    assert await store.beat(uuid4(), [ours, lost]) == {ours.id}
+    assert await store.beat(uuid4(), [ours, lost]) == {(ours.id, 1)}
     assert await store.live_dispatchers(60) == 1
 
 

@@ -83,9 +83,9 @@ class Interruption(Enum):
     STOPPING = auto()
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
-    """A job that this process works on."""
+    """An attempt that this process works on. After a long freeze two may be of the same job, one of them fenced."""
 
     job: Job
     interrupted: asyncio.Future[Interruption] = field(
@@ -112,7 +112,7 @@ class Dispatcher:
         self._aligner = aligner
         self._cancels = cancels
         self._id = uuid4()
-        self._runs: dict[UUID, Run] = {}
+        self._runs: set[Run] = set()
         self._stopping = False
         # Since when the database has answered: right after an outage the heartbeats of the living are old, too.
         self._answering_since_s = time.monotonic()
@@ -120,7 +120,7 @@ class Dispatcher:
     def stop(self) -> None:
         """Takes no more jobs and hands the running ones back."""
         self._stopping = True
-        for run in self._runs.values():
+        for run in self._runs:
             run.interrupt(Interruption.STOPPING)
 
     async def work(self, job_id: UUID, task_id: int) -> None:
@@ -134,13 +134,14 @@ class Dispatcher:
             logger.info("nothing to do: the job is not queued any more, or has a newer task")
             return
         logger.info("attempt begins", extra={"attempt": claim.job.attempt})
-        run = self._runs[job_id] = Run(claim.job)
+        run = Run(claim.job)
+        self._runs.add(run)
         if self._stopping:
             run.interrupt(Interruption.STOPPING)
         try:
             await self._attempt(run, claim)
         finally:
-            del self._runs[job_id]
+            self._runs.discard(run)
 
     async def _attempt(self, run: Run, claim: Claim) -> None:
         """Calls the aligner, and writes how that ended."""
@@ -247,7 +248,7 @@ class Dispatcher:
     async def beat(self) -> None:
         """Says every `heartbeat_s` that this process and its jobs live; drops jobs that were taken over."""
         while True:
-            runs = list(self._runs.values())
+            runs = list(self._runs)
             try:
                 ours = await self._store.beat(self._id, [run.job for run in runs])
             except psycopg.OperationalError as error:
@@ -255,7 +256,7 @@ class Dispatcher:
                 await asyncio.sleep(min(1.0, self._settings.heartbeat_s))
                 continue
             for run in runs:
-                if run.job.id not in ours:
+                if (run.job.id, run.job.attempt) not in ours:
                     run.interrupt(Interruption.FENCED)
             await asyncio.sleep(self._settings.heartbeat_s)
 
@@ -284,8 +285,9 @@ class Dispatcher:
                 if not self._runs:
                     continue
                 try:
-                    for job_id in await self._store.cancels_requested(list(self._runs)):
-                        if run := self._runs.get(job_id):
+                    cancelled = await self._store.cancels_requested([run.job.id for run in self._runs])
+                    for run in self._runs:
+                        if run.job.id in cancelled:
                             run.interrupt(Interruption.CANCELLED)
                 except psycopg.OperationalError as error:
                     self._database_is_away(error)

@@ -140,7 +140,7 @@ SELECT count(*) AS live FROM dispatchers WHERE heartbeat_at > now() - make_inter
 UPDATE jobs SET heartbeat_at = now()
   FROM unnest(%(ids)s::uuid[], %(attempts)s::int[]) AS mine (id, attempt)
  WHERE jobs.id = mine.id AND jobs.attempt = mine.attempt AND jobs.state = 'running'
-RETURNING jobs.id
+RETURNING jobs.id, jobs.attempt
 
 -- cancels_requested --
 SELECT id FROM jobs WHERE id = ANY(%(ids)s) AND cancel_requested

@@ -201,12 +201,12 @@ class JobStore:
             )
             return True
 
-    async def beat(self, dispatcher: UUID, jobs: list[Job]) -> set[UUID]:
-        """Says that the dispatcher and its jobs live; returns those jobs that are still its own."""
+    async def beat(self, dispatcher: UUID, jobs: list[Job]) -> set[tuple[UUID, int]]:
+        """Says that the dispatcher and its jobs live; returns the attempts (id, number) that are still its own."""
         async with self._transaction() as tx:
             await tx.run("beat_dispatcher", dispatcher=dispatcher)
             rows = await tx.all("beat_jobs", ids=[j.id for j in jobs], attempts=[j.attempt for j in jobs])
-            return {row["id"] for row in rows}
+            return {(row["id"], row["attempt"]) for row in rows}
 
     async def drop_dispatcher(self, dispatcher: UUID) -> None:
         async with self._transaction() as tx:
