@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -38,7 +39,7 @@ class Servicer(rpc.DownloaderServiceServicer):
         self.open = 0
         self.jobs: list[str] = []
 
-    async def Probe(self, request: pb.ProbeRequest, context: object) -> pb.ProbeResponse:  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def Probe(self, request: pb.ProbeRequest, context: object) -> pb.ProbeResponse:
         self.jobs.append(logs.job_id.get())
         if request.url == "odd":
             raise TooOdd("That is too odd.", retry_after_s=1.5, metadata={"limit": "3"})
@@ -46,9 +47,7 @@ class Servicer(rpc.DownloaderServiceServicer):
             raise KeyError("secret detail")
         return pb.ProbeResponse(media=media_pb2.MediaInfo(title=request.url))
 
-    async def Download(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, request: pb.DownloadRequest, context: object
-    ) -> AsyncIterator[pb.DownloadResponse]:
+    async def Download(self, request: pb.DownloadRequest, context: object) -> AsyncIterator[pb.DownloadResponse]:
         self.open += 1
         try:
             async for item in self.download(request):
@@ -88,7 +87,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 async def test_health_and_reflection_name_the_service() -> None:
     async with running(service(Servicer(endless)), settings()) as address:
         async with dial(address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
             for name in ("", NAME):
                 answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -207,7 +206,8 @@ async def test_stopping_ends_streams_after_the_grace_and_turns_health_off() -> N
         async with channel_to(address) as channel:
             stream = responses(rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url="x")), "downloader")
             await anext(stream)
-            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=NAME))
+            health_stub: Any = health_pb2_grpc.HealthStub(channel)
+            watch = health_stub.Watch(health_pb2.HealthCheckRequest(service=NAME))
             assert (await anext(aiter(watch))).status == health_pb2.HealthCheckResponse.SERVING
             await start(None)
             assert (await anext(aiter(watch))).status == health_pb2.HealthCheckResponse.NOT_SERVING

@@ -92,7 +92,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await _abort(context, error)
         except Exception:
             log.exception("a defect in %s", method)
-            await _abort(context, errors.Internal("Something went wrong inside the service; its log has the details."))
+            message = "Something went wrong inside the service; its log has the details."
+            await _abort(context, errors.Internal(message, metadata={"service": self._stage}))
         finally:
             elapsed_s = round(time.monotonic() - started_s, 3)
             log.info("call ended", extra={"method": method, "outcome": outcome, "elapsed_s": elapsed_s})
