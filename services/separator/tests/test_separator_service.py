@@ -333,7 +333,7 @@ async def test_requests_that_make_no_sense(served: Served, tones: Tones) -> None
 
 
 async def test_a_client_that_never_sends_its_config(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("singscript_separator.sources.CONFIG_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("singscript_serving.requests.CONFIG_TIMEOUT_S", 0.1)
     async with served() as address, grpc.aio.insecure_channel(address) as channel:
         call = separator_pb2_grpc.SeparatorServiceStub(channel).Separate(timeout=30)
         with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from singscript.media.v1 import media_pb2
 
+from singscript_audio.decode import MediaProbe
+from singscript_audio.resample import Resampler
 from singscript_core.errors import BrokenStream, InvalidInput
 
 CHUNK_BYTES = 256 * 1024
@@ -30,6 +32,14 @@ def audio_format(sample_rate_hz: int, channels: int) -> media_pb2.AudioFormat:
     return media_pb2.AudioFormat(
         sample_rate_hz=sample_rate_hz, channels=channels, encoding=media_pb2.SAMPLE_ENCODING_F32LE
     )
+
+
+def media_info(found: MediaProbe) -> media_pb2.MediaInfo:
+    """What `probe` found, as the wire has it."""
+    media = media_pb2.MediaInfo(title=found.title, artist=found.artist, format=found.format)
+    if found.duration_s is not None:
+        media.duration.FromNanoseconds(round(found.duration_s * 1e9))
+    return media
 
 
 class ChunkWriter:
@@ -131,3 +141,41 @@ class ChunkReader:
         if trailer.sha256 != self._digest.digest():
             raise BrokenStream("The audio was damaged on its way: its checksum differs. Try again.")
         self.finished = True
+
+
+class MonoReader:
+    """Reads the chunks of one stem as mono sound of another rate.
+
+    Args:
+        fmt: of the chunks; mono or stereo.
+        sample_rate_hz: of what comes out.
+
+    Raises:
+        InvalidInput: a format that cannot be read.
+    """
+
+    def __init__(self, fmt: media_pb2.AudioFormat, sample_rate_hz: int) -> None:
+        self._reader = ChunkReader(fmt)
+        if fmt.channels > 2:
+            raise InvalidInput(f"Sound of {fmt.channels} channels cannot be used here. Send mono or stereo.")
+        self._resampler = Resampler(fmt.sample_rate_hz, fmt.channels, sample_rate_hz, 1)
+        self._in_hz = fmt.sample_rate_hz
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trailer came, and was right."""
+        return self._reader.finished
+
+    @property
+    def duration_s(self) -> float:
+        """Of what was read so far."""
+        return self._reader.total_samples / self._in_hz
+
+    def read(self, chunk: media_pb2.AudioChunk) -> NDArray[np.float32]:
+        """The sound of a chunk, shape (n,); a few samples come with the next one. Raises as `ChunkReader.read`."""
+        return self._resampler.push(self._reader.read(chunk))[:, 0]
+
+    def finish(self, trailer: media_pb2.AudioTrailer) -> NDArray[np.float32]:
+        """The samples that are left, shape (n,). Raises as `ChunkReader.finish`."""
+        self._reader.finish(trailer)
+        return self._resampler.flush()[:, 0]

@@ -29,6 +29,7 @@ from singscript_separator.settings import SeparatorSettings
 from singscript_separator.sources import Sound, SoundFormat
 from singscript_serving.bridge import Relay, run_engine
 from singscript_serving.events import to_proto
+from singscript_serving.requests import first_config
 from singscript_serving.server import Service
 from singscript_serving.status import UpstreamNotConfigured
 from singscript_storage import ObjectStore
@@ -83,7 +84,7 @@ class _Servicer(separator_pb2_grpc.SeparatorServiceServicer):
         request_iterator: AsyncIterator[separator_pb2.SeparateRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncGenerator[Response]:
-        config = await sources.first_config(request_iterator)
+        config = await first_config(request_iterator)
         wanted = named(self._engines, config.engines or self._settings.separator_engines)
         separate = partial(
             _separated, wanted=wanted, model=config.model, stems=_wanted_stems(config.stems), store=self._store

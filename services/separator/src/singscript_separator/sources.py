@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing
@@ -13,19 +12,16 @@ from singscript.downloader.v1 import downloader_pb2, downloader_pb2_grpc
 from singscript.media.v1 import media_pb2
 from singscript.separator.v1 import separator_pb2
 
-from singscript_audio.chunks import ChunkReader
+from singscript_audio.chunks import ChunkReader, media_info
 from singscript_audio.decode import decode, probe
-from singscript_core.errors import BrokenStream, InvalidInput, TimedOut
+from singscript_core.errors import BrokenStream, InvalidInput
 from singscript_separator.engines import Block
 from singscript_serving.bridge import Relay
 from singscript_serving.calls import responses
 from singscript_serving.channel import dial
-from singscript_serving.events import duration, seconds
+from singscript_serving.events import seconds
+from singscript_serving.requests import next_request
 from singscript_storage import ObjectStore
-
-# A client that sends nothing for so long has gone, or never will.
-CONFIG_TIMEOUT_S = 30.0
-IDLE_TIMEOUT_S = 300.0
 
 STORED_SAMPLE_RATE_HZ = 44_100
 STORED_CHANNELS = 2
@@ -50,19 +46,6 @@ class SoundFormat:
 Sound = SoundFormat | Block
 
 
-async def first_config(requests: AsyncIterator[separator_pb2.SeparateRequest]) -> separator_pb2.SeparateConfig:
-    """The config that every stream starts with.
-
-    Raises:
-        InvalidInput: the stream starts with something else, or is empty.
-        TimedOut: nothing comes.
-    """
-    request = await _next(requests, CONFIG_TIMEOUT_S)
-    if request is None or request.WhichOneof("payload") != "config":
-        raise InvalidInput("The first message of a stream is its config. Send it before any audio.")
-    return request.config
-
-
 async def inline(
     audio: media_pb2.InlineAudio, requests: AsyncIterator[separator_pb2.SeparateRequest]
 ) -> AsyncGenerator[Sound]:
@@ -71,11 +54,11 @@ async def inline(
     Raises:
         InvalidInput: not mono or stereo at 8 to 192 kHz, or a message that has no place here.
         BrokenStream: the audio is damaged or has no end.
-        TimedOut: nothing comes for IDLE_TIMEOUT_S.
+        TimedOut: nothing comes for minutes.
     """
     reader = _reader(audio.format)
     yield SoundFormat(audio.format.sample_rate_hz, audio.format.channels)
-    while (request := await _next(requests, IDLE_TIMEOUT_S)) is not None:
+    while (request := await next_request(requests)) is not None:
         match request.WhichOneof("payload"):
             case "chunk":
                 yield reader.read(request.chunk)
@@ -132,10 +115,7 @@ def stored(key: str, store: ObjectStore, max_duration_s: float) -> Generator[Sou
         path = Path(folder) / "object"
         store.fetch(key, path)
         found = probe(path)
-        media = media_pb2.MediaInfo(title=found.title, artist=found.artist, format=found.format)
-        if found.duration_s is not None:
-            media.duration.CopyFrom(duration(found.duration_s))
-        yield SoundFormat(STORED_SAMPLE_RATE_HZ, STORED_CHANNELS, found.duration_s, media)
+        yield SoundFormat(STORED_SAMPLE_RATE_HZ, STORED_CHANNELS, found.duration_s, media_info(found))
         yield from decode(
             path,
             sample_rate_hz=STORED_SAMPLE_RATE_HZ,
@@ -151,13 +131,3 @@ def _reader(fmt: media_pb2.AudioFormat) -> ChunkReader:
             f"Send mono or stereo at 8,000 to 192,000 Hz."
         )
     return ChunkReader(fmt)
-
-
-async def _next(
-    requests: AsyncIterator[separator_pb2.SeparateRequest], timeout_s: float
-) -> separator_pb2.SeparateRequest | None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await anext(requests, None)
-    except TimeoutError:
-        raise TimedOut(f"Nothing was sent for {timeout_s:g} s, so the stream was closed.") from None

@@ -19,6 +19,7 @@ from singscript_core.errors import InvalidInput
 from singscript_core.events import Progress, StageEvent
 from singscript_serving.bridge import Relay, run_engine
 from singscript_serving.events import duration, seconds, to_proto
+from singscript_serving.requests import first_config
 from singscript_serving.server import Service
 from singscript_serving.status import UpstreamNotConfigured
 from singscript_storage import ObjectStore
@@ -69,7 +70,7 @@ class _Servicer(transcriber_pb2_grpc.TranscriberServiceServicer):
     async def Transcribe(
         self, request_iterator: AsyncIterator[Request], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[Response]:
-        config = await sources.first_config(request_iterator)
+        config = await first_config(request_iterator)
         wanted = _wanted(config)
         source = self._source(config, request_iterator, context.time_remaining())
         work = partial(transcribe, chain=self._chain, wanted=wanted)

@@ -15,13 +15,12 @@ from singscript.media.v1 import media_pb2
 from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 from singscript.transcriber.v1 import transcriber_pb2
 
-from singscript_audio.chunks import ChunkReader
+from singscript_audio.chunks import MonoReader, media_info
 from singscript_audio.decode import decode, probe
-from singscript_audio.resample import Resampler
-from singscript_core.errors import BrokenStream, InvalidInput, TimedOut
+from singscript_core.errors import BrokenStream, InvalidInput
 from singscript_serving.calls import responses
 from singscript_serving.channel import dial
-from singscript_serving.events import duration
+from singscript_serving.requests import next_request
 from singscript_storage import ObjectStore
 from singscript_transcriber.vad import SAMPLE_RATE_HZ
 
@@ -29,23 +28,6 @@ Request = transcriber_pb2.TranscribeRequest
 Response = transcriber_pb2.TranscribeResponse
 # Float32 of shape (n,), 16 kHz.
 Block = NDArray[np.float32]
-
-# A client that sends nothing for so long has gone, or never will.
-_CONFIG_TIMEOUT_S = 30.0
-_IDLE_TIMEOUT_S = 300.0
-
-
-async def first_config(requests: AsyncIterator[Request]) -> transcriber_pb2.TranscribeConfig:
-    """The config that every stream starts with.
-
-    Raises:
-        InvalidInput: the stream starts with something else, or is empty.
-        TimedOut: nothing comes.
-    """
-    request = await _next(requests, _CONFIG_TIMEOUT_S)
-    if request is None or request.WhichOneof("payload") != "config":
-        raise InvalidInput("The first message of a stream is its config. Send it before any audio.")
-    return request.config
 
 
 async def inline(audio: media_pb2.InlineAudio, requests: AsyncIterator[Request]) -> AsyncGenerator[Block]:
@@ -56,7 +38,7 @@ async def inline(audio: media_pb2.InlineAudio, requests: AsyncIterator[Request])
         BrokenStream: the audio is damaged or has no end.
         TimedOut: nothing comes for five minutes.
     """
-    sound = _Sound(audio.format)
+    sound = MonoReader(audio.format, SAMPLE_RATE_HZ)
     async for message in _audio(requests):
         if isinstance(message, media_pb2.AudioChunk):
             yield sound.read(message)
@@ -77,10 +59,7 @@ async def stored(key: str, store: ObjectStore, max_duration_s: float) -> AsyncGe
         path = Path(folder) / "object"
         await asyncio.to_thread(store.fetch, key, path)
         found = await asyncio.to_thread(probe, path)
-        media = media_pb2.MediaInfo(title=found.title, artist=found.artist, format=found.format)
-        if found.duration_s is not None:
-            media.duration.CopyFrom(duration(found.duration_s))
-        yield Response(media=media)
+        yield Response(media=media_info(found))
         blocks = decode(path, sample_rate_hz=SAMPLE_RATE_HZ, channels=1, max_duration_s=max_duration_s)
         while (block := await asyncio.to_thread(next, blocks, None)) is not None:
             yield block[:, 0]
@@ -138,7 +117,7 @@ async def _received(
     call: AsyncIterable[downloader_pb2.DownloadResponse] | AsyncIterable[separator_pb2.SeparateResponse], service: str
 ) -> AsyncGenerator[Response | Block]:
     """What an upstream service sends: its sound, and what is relayed as it is."""
-    sound: _Sound | None = None
+    sound: MonoReader | None = None
     async with aclosing(responses(call, service)) as answers:
         async for answer in answers:
             match answer.WhichOneof("payload"):
@@ -147,7 +126,7 @@ async def _received(
                 case "media":
                     yield Response(media=answer.media)
                 case "format":
-                    sound = _Sound(answer.format)
+                    sound = MonoReader(answer.format, SAMPLE_RATE_HZ)
                 case "chunk" if sound:
                     yield sound.read(answer.chunk)
                 case "trailer" if sound:
@@ -160,7 +139,7 @@ async def _received(
 
 async def _audio(requests: AsyncIterator[Request]) -> AsyncGenerator[media_pb2.AudioChunk | media_pb2.AudioTrailer]:
     """The chunks and trailers that follow the config."""
-    while (request := await _next(requests, _IDLE_TIMEOUT_S)) is not None:
+    while (request := await next_request(requests)) is not None:
         match request.WhichOneof("payload"):
             case "chunk":
                 yield request.chunk
@@ -168,32 +147,3 @@ async def _audio(requests: AsyncIterator[Request]) -> AsyncGenerator[media_pb2.A
                 yield request.trailer
             case _:
                 raise InvalidInput("After the config come chunks of audio and a trailer, and nothing else.")
-
-
-async def _next(requests: AsyncIterator[Request], timeout_s: float) -> Request | None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await anext(requests, None)
-    except TimeoutError:
-        raise TimedOut(f"Nothing was sent for {timeout_s:g} s, so the stream was closed.") from None
-
-
-class _Sound:
-    """Chunks of one stream, checked and turned into 16 kHz mono."""
-
-    def __init__(self, fmt: media_pb2.AudioFormat) -> None:
-        self._reader = ChunkReader(fmt)
-        if fmt.channels > 2:
-            raise InvalidInput(f"Sound of {fmt.channels} channels cannot be transcribed. Send mono or stereo.")
-        self._resampler = Resampler(fmt.sample_rate_hz, fmt.channels, SAMPLE_RATE_HZ, 1)
-
-    @property
-    def finished(self) -> bool:
-        return self._reader.finished
-
-    def read(self, chunk: media_pb2.AudioChunk) -> Block:
-        return self._resampler.push(self._reader.read(chunk))[:, 0]
-
-    def finish(self, trailer: media_pb2.AudioTrailer) -> Block:
-        self._reader.finish(trailer)
-        return self._resampler.flush()[:, 0]
