@@ -30,10 +30,10 @@ def fail(text: str) -> None:
     sys.exit(f"set-up: {text}")
 
 
-def run(*command: str | Path) -> bool:
-    """Runs a command; its output is shown only when it fails. True when it succeeded."""
+def run(*command: str | Path, quiet: bool = False) -> bool:
+    """Runs a command; its output is shown only when it fails, and not even then if `quiet`. True when it succeeded."""
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=ROOT, env=_environment())
-    if done.returncode != 0:
+    if done.returncode != 0 and not quiet:
         sys.stderr.write(f"$ {' '.join(str(c) for c in command[:6])} ...\n{done.stdout[-2000:]}{done.stderr[-4000:]}\n")
     return done.returncode == 0
 
@@ -45,12 +45,12 @@ def must(what: str, *command: str | Path) -> None:
 
 def _environment() -> dict[str, str]:
     """The environment, with the index that pip is set to handed on to uv, which does not read pip's settings."""
-    environment = dict(os.environ)
+    environment = {"UV_SYSTEM_CERTS": "1"} | os.environ
     if PYTHON.exists() and "UV_DEFAULT_INDEX" not in environment:
-        for key, variable in (("global.index-url", "UV_DEFAULT_INDEX"), ("global.cert", "SSL_CERT_FILE")):
-            got = subprocess.run([str(PYTHON), "-m", "pip", "config", "get", key], capture_output=True, text=True)
-            if got.returncode == 0 and got.stdout.strip():
-                environment.setdefault(variable, got.stdout.strip())
+        command = [str(PYTHON), "-m", "pip", "config", "get", "global.index-url"]
+        got = subprocess.run(command, capture_output=True, text=True)
+        if got.returncode == 0 and got.stdout.strip():
+            environment["UV_DEFAULT_INDEX"] = got.stdout.strip()
     return environment
 
 
@@ -61,7 +61,7 @@ def locked(*names: str) -> str:
 
 
 def make_venv() -> None:
-    if PYTHON.exists() and run(PYTHON, "-c", "import sys; assert sys.version_info >= (3, 11)"):
+    if PYTHON.exists() and run(PYTHON, "-c", "import sys; assert sys.version_info >= (3, 11)", quiet=True):
         return
     shutil.rmtree(VENV, ignore_errors=True)
     if not run(sys.executable, "-m", "venv", VENV):
@@ -83,7 +83,7 @@ def install_packages() -> None:
 
 def install_torch() -> None:
     """The CPU build where there is no NVIDIA GPU: the default one brings gigabytes of CUDA libraries."""
-    if run(PYTHON, "-c", f"import torch; assert torch.__version__.split('+')[0] == '{TORCH}'"):
+    if run(PYTHON, "-c", f"import torch; assert torch.__version__.split('+')[0] == '{TORCH}'", quiet=True):
         return
     pip = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     uv = (BIN / "uv", "pip", "install", "--quiet", "--python", PYTHON)
