@@ -77,6 +77,18 @@ def test_of_two_equal_lines_the_one_that_is_said_is_found(speech: Speech) -> Non
     assert np.median(start_errors(times[:2], part.lines)) < 0.03
 
 
+def test_a_long_window_is_searched_in_pieces(speech: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that are cut by the end of a piece, or not said at all, included."""
+    monkeypatch.setattr("singscript_aligner.engines.sphinx._PIECE_S", 7.0)
+    monkeypatch.setattr("singscript_aligner.engines.sphinx._MARGIN_S", 1.0)
+    monkeypatch.setattr("singscript_aligner.engines.sphinx._WORDS_A_PIECE", 25)
+    words = texts(speech)
+    times = align(speech.samples, [*words[:2], UNSUNG, *words[2:]])
+    assert times
+    assert times[2] == [None] * len(UNSUNG)
+    assert np.quantile(start_errors(times[:2] + times[3:], speech.lines), 0.95) < 0.1
+
+
 def test_the_sound_may_end_long_before_the_words(speech: Speech) -> None:
     samples = speech.part(0, 3).samples
     times = align(np.concatenate([speech.samples[: RATE_HZ // 2] * 0, samples]), texts(speech))
@@ -111,4 +123,4 @@ def test_words_without_a_sound_have_no_time(speech: Speech) -> None:
     times = align(part.samples, [["♪", *texts(part)[0], "—"]])
     assert times and times[0][0] is None and times[0][-1] is None
     assert np.median(start_errors([times[0][1:-1]], part.lines)) < 0.03
-    assert align(part.samples, [["♪", "—"], []]) is None
+    assert align(part.samples, [["♪", "—"], []]) == [[None, None], []]

@@ -4,6 +4,9 @@ The words become a finite-state grammar. Before each line, and after the last, a
 what is sung but not given, or an instrument that sounds like a voice; and lines may be left out, at a price. Pauses
 are free everywhere. Where that finds nothing, as under steady noise, which one phone explains better than any word,
 the words are searched again with every one of them compulsory; how well they fit then shows in their confidence.
+
+The decoder remembers all that it considered, about 3 MB for each second. So a long window is searched piece by piece:
+each piece for the next lines, some of which may lie behind its end; the next one from the last line surely found on.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from itertools import count
 from statistics import median
 from typing import Any
@@ -44,6 +48,14 @@ _ENOUGH = 0.2
 # Words that are there under noise as loud as they are fit by 0.3 in the middle, others by 0.1.
 _LEAST_FIT = 0.25
 
+_PIECE_S = 60.0
+# A line that ends so close to the end of a piece may have been cut.
+_MARGIN_S = 5.0
+# More than is sung in most songs; where it is not enough, the next piece starts the earlier.
+_WORDS_A_PIECE = 200
+# All words together are searched in no more than this: without pruning, time and memory grow with the square.
+_FORCED_S = 120.0
+
 _SEARCH = "words"
 
 _Transition = tuple[int, int, float, str] | tuple[int, int, float]
@@ -70,17 +82,39 @@ class SphinxEngine:
     def align(
         self, samples: NDArray[np.float32], lines: Sequence[Sequence[str]], language: str
     ) -> Generator[float, None, Times | None]:
-        pcm = _pcm(samples)
-        if not pcm:
+        if not np.any(samples):
             return None
-        found = yield from self._search(lines, _BEAM, may_leave_out=True).run(pcm)
-        if found is not None and len(_confidences(found)) >= _ENOUGH * sum(map(len, lines)):
+        found = yield from self._in_pieces(samples, lines)
+        if len(_confidences(found)) >= _ENOUGH * sum(map(len, lines)) or len(samples) > _FORCED_S * SAMPLE_RATE_HZ:
             return found
-        forced = yield from self._search(lines, _NO_BEAM, may_leave_out=False).run(pcm)
+        forced = yield from self._search(lines, _NO_BEAM, may_leave_out=False).run(_pcm(samples))
         # All words had to go somewhere: that says little, unless they fit on the whole.
         if forced is not None and median(_confidences(forced)) >= _LEAST_FIT:
             return forced
         return found
+
+    def _in_pieces(self, samples: NDArray[np.float32], lines: Sequence[Sequence[str]]) -> Generator[float, None, Times]:
+        """Times of the lines that are there; None for those left out."""
+        times: Times = [[None] * len(line) for line in lines]
+        length_s = len(samples) / SAMPLE_RATE_HZ
+        first, at_s = 0, 0.0
+        while first < len(lines):
+            # What would be left after this piece is not worth one of its own.
+            end_s = at_s + _PIECE_S if at_s + 1.5 * _PIECE_S < length_s else length_s
+            candidates = _as_many_as(lines[first:], _WORDS_A_PIECE) if end_s < length_s else lines[first:]
+            pcm = _pcm(samples[round(at_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)])
+            search = self._search(candidates, _BEAM, may_leave_out=True).run(pcm)
+            found = yield from _shifted(search, at_s)
+            next_s, next_first = end_s - _MARGIN_S, first
+            for i, row in enumerate(found or []):
+                ends_s = [at_s + time.end_s for time in row if time]
+                if ends_s and (end_s == length_s or ends_s[-1] < end_s - _MARGIN_S):
+                    times[first + i] = [_moved(time, at_s) for time in row]
+                    next_s, next_first = ends_s[-1], first + i + 1
+            if end_s == length_s:
+                break
+            first, at_s = next_first, next_s
+        return times
 
     def _search(self, lines: Sequence[Sequence[str]], beam: float, *, may_leave_out: bool) -> _Search:
         if beam not in self._decoders:
@@ -206,6 +240,24 @@ def _new_decoder(beam: float) -> Decoder:
     for phone in _PHONES.split():
         decoder.add_word(_stray(phone), phone, False)
     return decoder
+
+
+def _as_many_as(lines: Sequence[Sequence[str]], words: int) -> Sequence[Sequence[str]]:
+    """The first lines that have no more `words` together; at least one."""
+    together = np.cumsum([len(line) for line in lines])
+    return lines[: max(1, int(np.searchsorted(together, words, side="right")))]
+
+
+def _shifted(search: Generator[float, None, Times | None], by_s: float) -> Generator[float, None, Times | None]:
+    while True:
+        try:
+            yield by_s + next(search)
+        except StopIteration as stop:
+            return stop.value
+
+
+def _moved(time: WordTime | None, by_s: float) -> WordTime | None:
+    return time and replace(time, start_s=time.start_s + by_s, end_s=time.end_s + by_s)
 
 
 def _confidences(times: Times) -> list[float]:
