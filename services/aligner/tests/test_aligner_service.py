@@ -20,7 +20,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from singscript.aligner.v1 import aligner_pb2, aligner_pb2_grpc
 from singscript.aligner.v1.aligner_pb2 import AlignConfig, AlignRequest, AlignResponse
-from singscript.downloader.v1 import downloader_pb2
+from singscript.downloader.v1 import downloader_pb2, downloader_pb2_grpc
 from singscript.media.v1 import media_pb2
 from singscript.transcriber.v1 import transcriber_pb2, transcriber_pb2_grpc
 
@@ -34,6 +34,7 @@ from singscript_storage import FolderStore, ObjectStore
 TIMEOUT_S = 60.0
 TranscribeResponse = transcriber_pb2.TranscribeResponse
 EVENT = media_pb2.StageEvent
+DOWNLOAD = downloader_pb2.DownloadRequest(url="http://127.0.0.1/x")
 
 
 @asynccontextmanager
@@ -251,6 +252,37 @@ async def test_inline_sound_is_passed_on_to_the_transcriber(speech: Speech) -> N
     assert b"".join(one.chunk.pcm for one in transcriber.requests) == part.samples.tobytes()
 
 
+class Downloader(downloader_pb2_grpc.DownloaderServiceServicer):
+    """Answers any link with the same sound."""
+
+    def __init__(self, speech: Speech) -> None:
+        self.speech = speech
+
+    async def Probe(self, request: Any, context: Any) -> downloader_pb2.ProbeResponse:
+        raise NotImplementedError
+
+    async def Download(self, request: Any, context: Any) -> AsyncIterator[downloader_pb2.DownloadResponse]:
+        writer = ChunkWriter(1)
+        yield downloader_pb2.DownloadResponse(media=media_pb2.MediaInfo(title=request.url))
+        yield downloader_pb2.DownloadResponse(format=audio_format(RATE_HZ, 1))
+        for chunk in writer.chunks(self.speech.samples.reshape(-1, 1)):
+            yield downloader_pb2.DownloadResponse(chunk=chunk)
+        yield downloader_pb2.DownloadResponse(trailer=writer.trailer())
+
+
+async def test_lyrics_are_found_in_what_the_downloader_fetches(speech: Speech) -> None:
+    part = speech.part(0, 2)
+    downloader = Service(
+        "singscript.downloader.v1.DownloaderService",
+        lambda server: downloader_pb2_grpc.add_DownloaderServiceServicer_to_server(Downloader(part), server),
+    )
+    config = AlignConfig(download=DOWNLOAD, lyrics="\n".join(part.texts))
+    async with running(downloader, service_of()[1]) as address, stub_of(downloader=address) as stub:
+        responses = await align(stub, config)
+    assert [one.media.title for one in responses if one.WhichOneof("payload") == "media"] == [DOWNLOAD.url]
+    assert median_error_s(lines_of(responses), part) < 0.03
+
+
 @pytest.mark.parametrize("lyrics", ["", "Nobody sings this"])
 async def test_without_a_voice_there_are_no_lines(lyrics: str, tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
@@ -285,9 +317,6 @@ async def test_errors_of_the_transcriber_are_passed_on(speech: Speech) -> None:
 
 def config(**fields: Any) -> AlignConfig:
     return AlignConfig(inline=INLINE, **fields)
-
-
-DOWNLOAD = downloader_pb2.DownloadRequest(url="http://127.0.0.1/x")
 
 
 @pytest.mark.parametrize(

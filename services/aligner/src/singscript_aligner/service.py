@@ -33,6 +33,7 @@ from singscript_core.errors import InvalidInput
 from singscript_core.events import Progress, StageEvent, Stored
 from singscript_serving.bridge import Relay, run_engine
 from singscript_serving.events import duration, seconds, to_proto
+from singscript_serving.requests import first_config
 from singscript_serving.server import Service
 from singscript_serving.status import UpstreamNotConfigured
 from singscript_storage import ObjectStore, artifact_key
@@ -88,7 +89,7 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
     async def Align(
         self, request_iterator: AsyncIterator[Request], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[Response]:
-        config = await sources.first_config(request_iterator)
+        config = await first_config(request_iterator)
         lyrics, language = _checked(config)
         source = self._source(config, request_iterator, context.time_remaining())
         record = Record(config.lyrics if lyrics else "")
@@ -224,8 +225,6 @@ def _heard(segment: transcriber_pb2.Segment) -> HeardSegment:
         end_s=seconds(segment.end),
         words=words,
         language=segment.language.lower().partition("-")[0],
-        engine=segment.engine,
-        model=segment.model,
     )
 
 

@@ -18,13 +18,12 @@ from singscript.media.v1 import media_pb2
 from singscript.transcriber.v1 import transcriber_pb2, transcriber_pb2_grpc
 
 from singscript_aligner.engines import SAMPLE_RATE_HZ
-from singscript_audio.chunks import ChunkReader
+from singscript_audio.chunks import MonoReader, media_info
 from singscript_audio.decode import TooLong, decode, probe
-from singscript_audio.resample import Resampler
-from singscript_core.errors import BrokenStream, InvalidInput, TimedOut
+from singscript_core.errors import BrokenStream, InvalidInput
 from singscript_serving.calls import responses
 from singscript_serving.channel import dial
-from singscript_serving.events import duration
+from singscript_serving.requests import next_request
 from singscript_storage import ObjectStore
 
 Request = aligner_pb2.AlignRequest
@@ -44,23 +43,6 @@ class Digest:
 # A Response is relayed as it is.
 Sourced = Response | Segment | Block | Digest
 
-# A client that sends nothing for so long has gone, or never will.
-_CONFIG_TIMEOUT_S = 30.0
-_IDLE_TIMEOUT_S = 300.0
-
-
-async def first_config(requests: AsyncIterator[Request]) -> aligner_pb2.AlignConfig:
-    """The config that every stream starts with.
-
-    Raises:
-        InvalidInput: the stream starts with something else, or is empty.
-        TimedOut: nothing comes.
-    """
-    request = await _next(requests, _CONFIG_TIMEOUT_S)
-    if request is None or request.WhichOneof("payload") != "config":
-        raise InvalidInput("The first message of a stream is its config. Send it before anything else.")
-    return request.config
-
 
 async def inline(
     audio: media_pb2.InlineAudio, requests: AsyncIterator[Request], max_duration_s: float
@@ -73,7 +55,7 @@ async def inline(
         TooLong, TimedOut.
     """
     sound = _Sound(audio.format, max_duration_s)
-    while (request := await _next(requests, _IDLE_TIMEOUT_S)) is not None:
+    while (request := await next_request(requests)) is not None:
         match request.WhichOneof("payload"):
             case "chunk":
                 yield sound.read(request.chunk)
@@ -98,7 +80,7 @@ async def stored(
         ObjectNotFound, StorageUnavailable: it cannot be fetched.
         UnsupportedFormat, NoAudio, DecodeFailed, TooLong: it cannot be used.
     """
-    while (request := await _next(requests, _IDLE_TIMEOUT_S)) is not None:
+    while (request := await next_request(requests)) is not None:
         if request.WhichOneof("payload") != "segment":
             raise InvalidInput("After a config that names an object come segments, and nothing else.")
         yield request.segment
@@ -106,10 +88,7 @@ async def stored(
         path = Path(folder) / "object"
         fetched = await asyncio.to_thread(store.fetch, key, path)
         found = await asyncio.to_thread(probe, path)
-        media = media_pb2.MediaInfo(title=found.title, artist=found.artist, format=found.format)
-        if found.duration_s is not None:
-            media.duration.CopyFrom(duration(found.duration_s))
-        yield Response(media=media)
+        yield Response(media=media_info(found))
         blocks = decode(path, sample_rate_hz=SAMPLE_RATE_HZ, channels=1, max_duration_s=max_duration_s)
         while (block := await asyncio.to_thread(next, blocks, None)) is not None:
             yield block[:, 0]
@@ -156,7 +135,7 @@ async def transcribed(
         yield transcriber_pb2.TranscribeRequest(config=wanted)
         if "inline" not in (wanted.WhichOneof("source"), wanted.separate.WhichOneof("source")):
             return
-        while (request := await _next(requests, _IDLE_TIMEOUT_S)) is not None:
+        while (request := await next_request(requests)) is not None:
             match request.WhichOneof("payload"):
                 case "chunk":
                     yield transcriber_pb2.TranscribeRequest(chunk=request.chunk)
@@ -202,42 +181,30 @@ async def _received(
         raise BrokenStream(f"The audio from the {service} was cut. Try again.")
 
 
-async def _next(requests: AsyncIterator[Request], timeout_s: float) -> Request | None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await anext(requests, None)
-    except TimeoutError:
-        raise TimedOut(f"Nothing was sent for {timeout_s:g} s, so the stream was closed.") from None
-
-
 class _Sound:
-    """Chunks of one stream, checked and turned into 16 kHz mono."""
+    """Chunks of one stream as 16 kHz mono, no longer than allowed."""
 
     def __init__(self, fmt: media_pb2.AudioFormat, max_duration_s: float) -> None:
-        self._reader = ChunkReader(fmt)
-        if fmt.channels > 2:
-            raise InvalidInput(f"Sound of {fmt.channels} channels cannot be aligned. Send mono or stereo.")
-        self._resampler = Resampler(fmt.sample_rate_hz, fmt.channels, SAMPLE_RATE_HZ, 1)
+        self._reader = MonoReader(fmt, SAMPLE_RATE_HZ)
         self._max_duration_s = max_duration_s
-        self._sample_rate_hz = fmt.sample_rate_hz
+        self._format = fmt.SerializeToString(deterministic=True)
 
     @property
     def finished(self) -> bool:
         return self._reader.finished
 
     def read(self, chunk: media_pb2.AudioChunk) -> Block:
-        samples = self._reader.read(chunk)
-        if self._reader.total_samples > self._max_duration_s * self._sample_rate_hz:
+        block = self._reader.read(chunk)
+        if self._reader.duration_s > self._max_duration_s:
             raise TooLong(
                 f"The sound is longer than {self._max_duration_s:g} s, the limit here. Send a shorter one.",
                 metadata={"limit_s": f"{self._max_duration_s:g}"},
             )
-        return self._resampler.push(samples)[:, 0]
+        return block
 
     def finish(self, trailer: media_pb2.AudioTrailer) -> Block:
-        self._reader.finish(trailer)
-        return self._resampler.flush()[:, 0]
+        return self._reader.finish(trailer)
 
     def digest(self, trailer: media_pb2.AudioTrailer) -> Digest:
         # The same bytes in another format are another sound.
-        return Digest(hashlib.sha256(trailer.sha256 + self._sample_rate_hz.to_bytes(4, "big")).hexdigest())
+        return Digest(hashlib.sha256(self._format + trailer.sha256).hexdigest())

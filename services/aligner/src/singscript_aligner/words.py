@@ -33,8 +33,6 @@ class HeardSegment:
     end_s: float
     words: tuple[HeardWord, ...] = ()
     language: str = ""
-    engine: str = ""
-    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
