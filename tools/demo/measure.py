@@ -2,7 +2,7 @@
 
 Prints, for the clean vocals and for the mix, the word error rate of PocketSphinx as a dictation engine, the error of
 its forced alignment of the known lyrics, and how well Silero's voice detector tells voice from band. The band alone
-must give no voice. Needs pocketsphinx, soxr and faster-whisper (for the detector in its wheel).
+must give no voice. What it needs is in the development set-up.
 """
 
 import json
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 from faster_whisper.vad import get_speech_timestamps
-from flac import read_flac
 from numpy.typing import NDArray
 from pocketsphinx import Decoder
+
+from singscript_audio.decode import decode
 
 _RATE_HZ = 16_000
 _FRAMES_PER_S = 100
@@ -50,8 +50,7 @@ def read_truth(path: Path) -> list[Word]:
 
 def read_mono(path: Path) -> NDArray[np.float32]:
     """The file as mono float32 (n,) at 16 kHz."""
-    pcm, rate_hz = read_flac(path)
-    return soxr.resample(pcm.mean(axis=1, dtype=np.float32) / 32768.0, rate_hz, _RATE_HZ)
+    return np.concatenate(list(decode(path, sample_rate_hz=_RATE_HZ, channels=1)))[:, 0]
 
 
 def detected(audio: NDArray[np.float32], truth: list[Word]) -> str:
