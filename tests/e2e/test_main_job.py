@@ -11,12 +11,14 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import psutil
 import pysubs2
 import pytest
 
 from singscript_audio.decode import decode
+from singscript_audio.flac import FlacWriter
 from singscript_standalone.client import Client, Event, RequestFailed
 from singscript_standalone.system import System
 
@@ -122,6 +124,28 @@ def test_a_file_that_is_not_audio(client: Client, tmp_path: Path) -> None:
     text = tmp_path / "song.mp3"
     text.write_text("these are words, and no sound\n" * 100)
     assert failed(client, client.submit_file(text))["reason"] == "UNSUPPORTED_FORMAT"
+
+
+def test_a_video_without_sound(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "mute.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(10):
+            picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    assert failed(client, client.submit_file(path))["reason"] == "NO_AUDIO"
+
+
+def test_a_file_that_is_too_long(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    with FlacWriter(path, sample_rate_hz=8000, channels=1, bits=16) as writer:
+        for _ in range(31):
+            writer.write(np.zeros((60 * 8000, 1), np.float32))
+    problem = failed(client, client.submit_file(path))
+    assert problem["reason"] == "TOO_LONG"
+    assert "30 minutes" in problem["detail"] or "1800" in problem["detail"], problem["detail"]
 
 
 def test_a_link_to_nothing(client: Client, web: tuple[str, Path]) -> None:

@@ -1,4 +1,4 @@
-"""FLAC files in and out, through PyAV."""
+"""Writing FLAC files, through PyAV."""
 
 from pathlib import Path
 
@@ -19,13 +19,3 @@ def write_flac(path: Path, pcm: NDArray[np.int16], rate_hz: int) -> None:
         frame.sample_rate = rate_hz
         for packet in (*stream.encode(frame), *stream.encode(None)):
             container.mux(packet)
-
-
-def read_flac(path: Path) -> tuple[NDArray[np.int16], int]:
-    """The samples (n, channels) of a 16-bit file and its sample rate in Hz."""
-    with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
-        rate_hz = stream.codec_context.sample_rate
-        channels = stream.codec_context.channels
-        blocks = [frame.to_ndarray().reshape(-1, channels) for frame in container.decode(stream)]
-    return np.concatenate(blocks).astype(np.int16), rate_hz

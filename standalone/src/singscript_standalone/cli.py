@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -198,7 +199,8 @@ def _opened(source: str) -> dict[str, str]:
         host = urlsplit(source).netloc.rpartition("@")[2]
     except ValueError:
         return {}
-    return {"SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS": host} if host else {}
+    hosts = [h for h in (os.environ.get("SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS"), host) if h]
+    return {"SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS": ",".join(hosts)}
 
 
 def _as_json(key: str, value: str) -> Any:
