@@ -239,8 +239,9 @@ async def test_what_the_service_asks_for_wins_over_back_off(store: JobStore, pro
         (errors.Rejected("Too long.", metadata={"limit_s": "60", "service": "downloader"}), True, "download"),
         (errors.InvalidInput("No."), True, "align"),
         (errors.Internal("Broken."), False, "align"),
-        # It does not say where it comes from: from the first stage that had not ended.
-        (RuntimeError("secret details"), False, "download"),
+        (RuntimeError("secret details"), False, "align"),
+        # It names no service that is known here: it is the first stage's that had not ended.
+        (errors.Rejected("Odd.", metadata={"service": "somebody"}), True, "download"),
     ],
 )
 async def test_final_errors_are_not_tried_again(

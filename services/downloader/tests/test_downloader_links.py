@@ -155,7 +155,7 @@ async def test_large_object(start: Any, media: Any, store: FolderStore, tmp_path
     store.put("uploads/1/song.wav", tmp_path / "upload", "audio/wav")
     async with start(store, max_download_bytes=1000) as client:
         error = await client.refusal(object=media_pb2.StoredObject(key="uploads/1/song.wav"))
-    assert (error.reason, error.metadata) == ("TOO_LARGE", {"limit_bytes": "1000"})
+    assert (error.reason, error.metadata) == ("TOO_LARGE", {"limit_bytes": "1000", "service": "downloader"})
 
 
 async def test_probe_of_a_link(client: Any, site: Any, media: Any) -> None:
@@ -179,7 +179,7 @@ async def test_shorter_limit_of_the_caller(client: Any, site: Any, media: Any) -
     link = site.serve("/sine.wav", media.wav)
     result = await client.download(link, max_duration=duration_pb2.Duration(seconds=1))
     assert result.error is not None
-    assert (result.error.reason, result.error.metadata) == ("TOO_LONG", {"limit_s": "1"})
+    assert (result.error.reason, result.error.metadata) == ("TOO_LONG", {"limit_s": "1", "service": "downloader"})
     assert "trailer" not in result.order
 
 

@@ -60,7 +60,7 @@ async def test_space_around_a_link_is_no_matter(client: Any, site: Any) -> None:
 async def test_status(client: Any, site: Any, status: int, reason: str, retryable: bool) -> None:
     error = await client.refusal(site.fail("/sine.wav", status) + "?private=drm")
     assert (error.reason, error.retryable) == (reason, retryable)
-    assert error.metadata == {"http_status": str(status)}
+    assert error.metadata == {"http_status": str(status), "service": "downloader"}
 
 
 async def test_retry_after(client: Any, site: Any) -> None:
@@ -166,7 +166,10 @@ async def test_too_large(start: Any, site: Any, media: Any, announced: bool) -> 
     link = site.serve("/sine.wav", media.wav, length=announced)
     async with start(download_allow_hosts=site.host, max_download_bytes=len(media.wav) - 1) as client:
         error = await client.refusal(link)
-    assert (error.reason, error.metadata) == ("TOO_LARGE", {"limit_bytes": str(len(media.wav) - 1)})
+    assert (error.reason, error.metadata) == (
+        "TOO_LARGE",
+        {"limit_bytes": str(len(media.wav) - 1), "service": "downloader"},
+    )
 
 
 async def test_as_large_as_allowed(start: Any, site: Any, media: Any) -> None:
@@ -204,7 +207,11 @@ async def test_dripped_body(start: Any, site: Any) -> None:
     link = site.stream("/drip.wav", b"x", 0.1)
     async with start(download_allow_hosts=site.host, download_timeout_s=4) as client:
         error = await client.refusal(link)
-    assert (error.reason, error.metadata, error.retryable) == ("DOWNLOAD_TIMEOUT", {"limit_s": "4"}, True)
+    assert (error.reason, error.metadata, error.retryable) == (
+        "DOWNLOAD_TIMEOUT",
+        {"limit_s": "4", "service": "downloader"},
+        True,
+    )
     assert "/drip.wav" in site.hits
 
 
@@ -213,7 +220,7 @@ async def test_too_long(start: Any, site: Any, media: Any) -> None:
     async with start(download_allow_hosts=site.host, max_duration_s=5) as client:
         result = await client.download(link)
     assert result.error is not None
-    assert (result.error.reason, result.error.metadata) == ("TOO_LONG", {"limit_s": "5"})
+    assert (result.error.reason, result.error.metadata) == ("TOO_LONG", {"limit_s": "5", "service": "downloader"})
     assert sum(len(block) for block in result.blocks) <= 5 * 44_100
 
 
