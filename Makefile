@@ -31,18 +31,21 @@ doctor: $(INSTALLED)  ## what is there and what is missing
 test: $(INSTALLED)  ## all tests
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
 
-check: $(INSTALLED)  ## lint, types, import rules, contracts
+check: $(INSTALLED)  ## lint, types, import rules, contracts, migrations, settings page
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/lint-imports --cache-dir .venv/import-linter
 	$(BIN)/pyright
+	$(BIN)/python tools/check_migrations.py
+	$(BIN)/python tools/settings_page.py --check
 
 format: $(INSTALLED)  ## write the code in the common format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/buf format --write
+	$(BIN)/python tools/settings_page.py
 
 lock: $(INSTALLED)  ## resolve all dependencies anew into the lock files
 	$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)

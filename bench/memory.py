@@ -48,11 +48,11 @@ class Peaks(threading.Thread):
     def __init__(self, system: System) -> None:
         super().__init__(daemon=True)
         self._system = system
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.peak_bytes: dict[str, int] = {}
 
     def run(self) -> None:
-        while not self._stop.wait(0.2):
+        while not self._ended.wait(0.2):
             for child in self._system.children:
                 with suppress(psutil.NoSuchProcess):
                     assert child.process is not None
@@ -61,7 +61,7 @@ class Peaks(threading.Thread):
                     self.peak_bytes[child.name] = max(total, self.peak_bytes.get(child.name, 0))
 
     def stop(self) -> dict[str, int]:
-        self._stop.set()
+        self._ended.set()
         self.join()
         return self.peak_bytes
 

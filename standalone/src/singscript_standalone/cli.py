@@ -47,7 +47,7 @@ def _engines_option(stage: str) -> Any:
 @app.command(epilog=EXIT_STATUS)
 def run(
     source: Annotated[
-        str | None, typer.Argument(metavar="[INPUT]", help="A link or a file. Without one: the demo.")
+        str | None, typer.Argument(metavar="INPUT", help="A link or a file. Without one: the demo.")
     ] = None,
     lyrics: Annotated[
         Path | None, typer.Option(help="A text file with the words, a line each: they are aligned, not guessed.")

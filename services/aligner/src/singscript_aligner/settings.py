@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field
 
 from singscript_aligner.lines import LineRules
-from singscript_core.settings import ModelSettings, ServiceSettings
+from singscript_core.settings import ModelSettings, Names, ServiceSettings
 
 
 class AlignerSettings(ServiceSettings, ModelSettings):
     """Read from `SINGSCRIPT_<FIELD>`."""
 
-    aligner_engines: Annotated[tuple[str, ...], NoDecode] = Field(
+    aligner_engines: Names = Field(
         ("whisper", "sphinx"), min_length=1, description="Engines, tried in this order; separated by commas."
     )
     whisper_model: str = Field(
@@ -27,11 +24,6 @@ class AlignerSettings(ServiceSettings, ModelSettings):
     line_duration_s: float = Field(7.0, ge=1, description="A line takes at most this long.")
     line_min_duration_s: float = Field(1.0, ge=0, description="A line stays at least this long, where there is room.")
     reading_speed: float = Field(17.0, gt=0, description="Characters a second that a viewer can read.")
-
-    @field_validator("aligner_engines", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @property
     def line_rules(self) -> LineRules:

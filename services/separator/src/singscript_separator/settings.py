@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
 
-from singscript_core.settings import ServiceSettings
+from singscript_core.settings import Names, ServiceSettings
 
 ENGINES = ("demucs", "passthrough")
 
@@ -15,17 +12,12 @@ ENGINES = ("demucs", "passthrough")
 class SeparatorSettings(ServiceSettings):
     """Read from `SINGSCRIPT_<FIELD>`."""
 
-    separator_engines: Annotated[tuple[str, ...], NoDecode] = Field(
+    separator_engines: Names = Field(
         ENGINES, description="Engines to try, in this order, comma-separated; a request may name its own."
     )
     separator_model: str = Field("htdemucs", description="Demucs model or bag that is used when a request names none.")
     downloader: str = Field("", description="Address (host:port) of the downloader, for requests that name a link.")
     max_duration_s: float = Field(10_800.0, gt=0, description="Longer sound from storage is refused with TOO_LONG.")
-
-    @field_validator("separator_engines", mode="before")
-    @classmethod
-    def _names(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("separator_engines")
     @classmethod

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
-from singscript_core.settings import ModelSettings, ServiceSettings
+from singscript_core.settings import ModelSettings, Names, ServiceSettings
 
 
 class TranscriberSettings(ServiceSettings, ModelSettings):
@@ -16,7 +15,7 @@ class TranscriberSettings(ServiceSettings, ModelSettings):
 
     model_config = SettingsConfigDict(populate_by_name=True)
 
-    transcriber_engines: Annotated[tuple[str, ...], NoDecode] = Field(
+    transcriber_engines: Names = Field(
         default=("openai", "faster-whisper", "whisper", "sphinx"),
         min_length=1,
         description="Engines, tried in this order; separated by commas.",
@@ -40,8 +39,3 @@ class TranscriberSettings(ServiceSettings, ModelSettings):
     )
     downloader: str = Field(default="", description="Address of the downloader, for requests that name it.")
     separator: str = Field(default="", description="Address of the separator, for requests that name it.")
-
-    @field_validator("transcriber_engines", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
