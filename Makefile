@@ -1,5 +1,6 @@
 # The two commands of the README are `make run` and `make test`; `make` alone lists the rest.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+# The first one that runs: a version manager may have names for versions that it does not have.
+PYTHON ?= $(shell for p in python3.11 python3.13 python3.12; do $$p -c '' 2>/dev/null && echo $$p && exit; done; echo python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SOURCES_OF_INSTALL := requirements.lock tools/setup.py tools/parts.py $(wildcard */pyproject.toml */*/pyproject.toml) \

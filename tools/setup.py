@@ -76,9 +76,9 @@ def install_packages() -> None:
         first.write_text(locked("uv", "setuptools", "wheel"))
         must("Installing uv", *pip, "-r", first)
     uv = (BIN / "uv", "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes", "--no-deps")
-    if not run(*uv, "--no-build-isolation", "-r", LOCK):
+    if not run(*uv, "-r", LOCK):
         say("uv could not install the packages; trying pip")
-        must("Installing the packages", *pip, "--no-build-isolation", "-r", LOCK)
+        must("Installing the packages", *pip, "-r", LOCK)
 
 
 def install_torch() -> None:
