@@ -9,11 +9,15 @@ import subprocess
 import sys
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+
+from singscript_standalone.client import Client
+from singscript_standalone.processes import free_port
 
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
 COMMAND = [str(Path(sys.executable).parent / "singscript")]
@@ -123,4 +127,36 @@ def test_the_doctor_names_every_engine(environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("passthrough", "demucs", "sphinx", "faster-whisper", "openai", "OPENAI_API_KEY", "disk"):
         assert name in done.stdout
+    assert left_behind(environment) == []
+
+
+@contextmanager
+def up(environment: dict[str, str]) -> Iterator[Client]:
+    """`singscript up`, and a client of it; stopped as an operator stops it."""
+    port = free_port()
+    command = [*COMMAND, "up", "--port", str(port)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().split()[0]
+            assert url == f"http://127.0.0.1:{port}"
+            with Client(url) as client:
+                yield client
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_what_keeps_serving_keeps_its_jobs(environment: dict[str, str], tmp_path: Path, silence: Path) -> None:
+    with up(environment) as client:
+        job = client.submit_file(silence)
+        assert list(client.events(job["id"]))[-1].data["state"] == "succeeded"
+        before = client.result(job["id"])
+    assert left_behind(environment) == []
+    with up(environment) as client:
+        assert client.result(job["id"]) == before
+        for artifact in before["artifacts"]:
+            client.save(artifact, tmp_path / artifact["name"])
+            assert (tmp_path / artifact["name"]).stat().st_size == artifact["size_bytes"]
     assert left_behind(environment) == []
