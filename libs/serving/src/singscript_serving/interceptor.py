@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -20,6 +20,8 @@ from singscript_serving.channel import JOB_ID_KEY
 from singscript_serving.status import RelayedError, status_code, to_status
 
 log = logging.getLogger(__name__)
+
+READ_THE_REST_S = 2.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -68,10 +70,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # A coroutine that writes, not a generator: so the service's generator is closed here when the client leaves.
         async def wrapped(request: Any, context: Context) -> None:
             async with self._around(context, method, job):
-                with self._slot():
-                    async with aclosing(inner(request, context)) as responses:
-                        async for response in responses:
-                            await context.write(response)
+                try:
+                    with self._slot():
+                        async with aclosing(inner(request, context)) as responses:
+                            async for response in responses:
+                                await context.write(response)
+                except errors.StageError:
+                    if isinstance(request, AsyncIterable):
+                        await _read_the_rest(context)
+                    raise
 
         return wrapped
 
@@ -110,6 +117,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             yield
         finally:
             self.active_streams -= 1
+
+
+async def _read_the_rest(context: Context) -> None:
+    """Takes what the client still sends, for a moment: a grpc.aio client whose call ends while it sends reports
+    "Internal error from Core" in place of the status that it was given."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READ_THE_REST_S):
+            while await context.read() is not grpc.aio.EOF:
+                pass
 
 
 async def _abort(context: Context, error: errors.StageError) -> None:
