@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from singscript.downloader.v1 import downloader_pb2
 from singscript.media.v1 import media_pb2
 
+from singscript_audio.flac import FlacWriter
 from singscript_core.events import EngineChosen
 from singscript_serving.events import seconds
 from singscript_storage import FolderStore
@@ -137,6 +138,17 @@ async def test_object(start: Any, media: Any, store: FolderStore, tmp_path: Path
     assert (result.media.title, result.media.artist) == ("Sine", "Nobody")
     assert result.stored.key == "uploads/1/song.wav"
     assert result.stored.sha256 == hashlib.sha256(media.wav).hexdigest()
+
+
+async def test_an_object_that_names_itself_nothing_is_called_as_the_caller_says(
+    start: Any, store: FolderStore, tmp_path: Path
+) -> None:
+    with FlacWriter(tmp_path / "upload", sample_rate_hz=8000, channels=1) as writer:
+        writer.write(np.zeros((800, 1), np.float32))
+    store.put("uploads/1/original", tmp_path / "upload", "audio/flac")
+    async with start(store) as client:
+        result = await client.download(object=media_pb2.StoredObject(key="uploads/1/original"), title="A song.flac")
+    assert result.media.title == "A song.flac"
 
 
 async def test_missing_object(start: Any, store: FolderStore) -> None:

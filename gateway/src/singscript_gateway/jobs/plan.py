@@ -14,9 +14,11 @@ from singscript_gateway.jobs.model import JobRequest
 def plan(request: JobRequest) -> aligner_pb2.AlignRequest:
     """The whole chain in one call: align what is transcribed of what is separated of what is downloaded."""
     if request.upload:
-        source = downloader_pb2.DownloadRequest(object=media_pb2.StoredObject(key=request.upload.key))
+        stored = media_pb2.StoredObject(key=request.upload.key)
+        title = request.title or request.upload.file_name
+        source = downloader_pb2.DownloadRequest(object=stored, title=title)
     else:
-        source = downloader_pb2.DownloadRequest(url=request.url or "")
+        source = downloader_pb2.DownloadRequest(url=request.url or "", title=request.title or "")
     separate = separator_pb2.SeparateConfig(
         download=source,
         engines=request.separator_engines,

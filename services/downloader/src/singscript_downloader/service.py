@@ -93,6 +93,7 @@ class Downloader(downloader_pb2_grpc.DownloaderServiceServicer):
                 headers = await anext(decoding)
                 assert isinstance(headers, MediaProbe)
                 media = _media(found, headers)
+                media.title = media.title or request.title
                 yield downloader_pb2.DownloadResponse(media=media)
                 # Kept only now that it is known to be media.
                 if stored is None:

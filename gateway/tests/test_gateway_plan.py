@@ -1,0 +1,34 @@
+"""What is asked of the services for a job."""
+
+from __future__ import annotations
+
+from singscript_gateway.jobs.model import JobRequest, Upload
+from singscript_gateway.jobs.plan import plan
+
+
+def test_a_link_becomes_the_whole_chain_in_one_call() -> None:
+    request = JobRequest(
+        url="https://example.com/a.mp3",
+        lyrics="one\ntwo",
+        language="en",
+        separator_engines=["demucs"],
+        separator_model="htdemucs",
+        transcriber_engines=["whisper"],
+        transcriber_model="small",
+        aligner_engines=["sphinx"],
+    )
+    align = plan(request).config
+    transcribe = align.transcribe
+    separate = transcribe.separate
+    assert (align.lyrics, align.language, list(align.engines)) == ("one\ntwo", "en", ["sphinx"])
+    assert (list(transcribe.engines), transcribe.model, transcribe.language) == (["whisper"], "small", "en")
+    assert transcribe.echo_audio
+    assert (list(separate.engines), separate.model) == (["demucs"], "htdemucs")
+    assert (separate.download.url, separate.download.title) == ("https://example.com/a.mp3", "")
+
+
+def test_an_upload_is_called_by_its_file_name_unless_it_was_given_a_title() -> None:
+    upload = Upload(key="upload/1/original", file_name="a song.mp3", size_bytes=1)
+    for title, called in ((None, "a song.mp3"), ("My song", "My song")):
+        download = plan(JobRequest(upload=upload, title=title)).config.transcribe.separate.download
+        assert (download.object.key, download.title) == ("upload/1/original", called)
