@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -16,11 +17,12 @@ import numpy as np
 import psutil
 import pysubs2
 import pytest
+import s3server
 
 from singscript_audio.decode import decode
 from singscript_audio.flac import FlacWriter
 from singscript_standalone.client import Client, Event, RequestFailed
-from singscript_standalone.system import System
+from singscript_standalone.system import System, running
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
@@ -196,6 +198,27 @@ def test_a_separator_that_is_killed_costs_an_attempt_and_not_the_job(
     assert again["reason"] == "UPSTREAM_UNAVAILABLE"
     assert client.job(job["id"])["state"] == "cancelled", "the second attempt ran until it was cancelled"
     assert "separator" in system.supervisor.restarted
+
+
+def test_files_in_an_s3_bucket(outside: Path, offline: dict[str, str], silence: Path, tmp_path: Path) -> None:
+    with s3server.running(outside / "s3") as s3:
+        settings = {
+            "SINGSCRIPT_S3_ENDPOINT": s3.endpoint,
+            "SINGSCRIPT_S3_BUCKET": "songs",
+            "SINGSCRIPT_S3_ACCESS_KEY": s3.access_key,
+            "SINGSCRIPT_S3_SECRET_KEY": s3.secret_key,
+            "SINGSCRIPT_S3_REGION": s3.region,
+            "SINGSCRIPT_S3_SECURE": "false",
+        }
+        with running(outside / "on-s3", extra=offline | settings) as system, Client(system.url) as client:
+            job = client.submit_file(silence)
+            assert final(finish(client, job))["state"] == "succeeded"
+            for artifact in client.result(job["id"])["artifacts"]:
+                client.save(artifact, tmp_path / artifact["name"])
+                digest = hashlib.sha256((tmp_path / artifact["name"]).read_bytes()).hexdigest()
+                assert digest == artifact["sha256"]
+        assert s3.stored_files()
+        assert not (outside / "on-s3" / "storage").exists()
 
 
 def test_each_part_is_a_process_of_its_own(system: System) -> None:

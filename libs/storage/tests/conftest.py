@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import s3server
 from hypothesis import settings
 from minio import Minio
 
 from singscript_storage import FolderStore, ObjectStore, S3Store
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
-
-import s3server  # pyright: ignore[reportMissingImports]
 
 # No test here is about time, and machines are shared.
 settings.register_profile("untimed", deadline=None)

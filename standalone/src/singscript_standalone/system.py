@@ -79,9 +79,10 @@ def running(
     Raises:
         ProcessFailed: something did not start; the message says what, with the end of its log.
     """
-    for name in ("storage", "logs"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    shared = {"SINGSCRIPT_STORAGE_DIR": str(folder / "storage")} | (extra or {})
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    shared = extra or {}
+    if not (os.environ | shared).keys() & {"SINGSCRIPT_S3_ENDPOINT", "SINGSCRIPT_STORAGE_DIR"}:
+        shared = shared | {"SINGSCRIPT_STORAGE_DIR": str(folder / "storage")}
     services, children = _services(folder, shared)
     uri_file = folder / "postgres.uri"
     uri_file.unlink(missing_ok=True)
@@ -100,6 +101,7 @@ def running(
             start(child)
         with ThreadPoolExecutor(len(SERVICES) + 1) as pool:
             ready = [pool.submit(_wait_for_service, c, services[c.name]) for c in children]
+            _child(folder, "storage", ("singscript_storage",), shared).run_to_end(START_S)
             uri = _wait_for_file(postgres, uri_file)
             gateway = shared | {"SINGSCRIPT_DATABASE_URL": uri, "SINGSCRIPT_ALIGNER": services["aligner"]}
             _child(folder, "migrate", ("singscript_gateway", "migrate"), gateway).run_to_end(START_S)
