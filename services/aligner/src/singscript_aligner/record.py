@@ -84,8 +84,11 @@ class Record:
         return hashlib.sha256(parts.encode()).hexdigest()
 
     def document(self, duration_s: float) -> bytes:
-        """words.json; `duration_s` is the length of the sound."""
-        media = self._media
+        """words.json; `duration_s` is the length of the sound.
+
+        Stages stand in the order of the chain, however their events arrived: the same run gives the same bytes.
+        """
+        media, order = self._media, [*_STAGES.values(), "unknown"]
         document = {
             "version": 1,
             "media": {
@@ -98,8 +101,8 @@ class Record:
             "lyrics_given": bool(self._lyrics),
             "lines": [_line(line) for line in self.lines],
             "heard": self._heard,
-            "stages": self._engines,
-            "warnings": self._warnings,
+            "stages": {stage: self._engines[stage] for stage in order if stage in self._engines},
+            "warnings": sorted(self._warnings, key=lambda warning: order.index(warning["stage"])),
         }
         return json.dumps(document, ensure_ascii=False, indent=1).encode()
 

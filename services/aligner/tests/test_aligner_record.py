@@ -1,0 +1,51 @@
+"""words.json, from events in the order in which they happen to arrive."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+from singscript.aligner.v1 import aligner_pb2
+from singscript.media.v1 import media_pb2
+
+from singscript_aligner.record import Record
+from singscript_core.events import EngineChosen, StageEvent, Warned
+from singscript_serving.events import to_proto
+
+STAGES = (
+    media_pb2.STAGE_DOWNLOAD,
+    media_pb2.STAGE_SEPARATE,
+    media_pb2.STAGE_TRANSCRIBE,
+    media_pb2.STAGE_ALIGN,
+)
+
+
+def note(record: Record, stage: media_pb2.Stage.ValueType, event: StageEvent) -> None:
+    record.note(aligner_pb2.AlignResponse(event=to_proto(stage, event)))
+
+
+def test_the_same_run_gives_the_same_bytes_in_whatever_order_stages_report() -> None:
+    documents: set[bytes] = set()
+    for order in itertools.permutations(STAGES):
+        record = Record("")
+        for stage in order:
+            name = media_pb2.Stage.Name(stage)
+            note(record, stage, Warned("FIRST", name))
+            note(record, stage, EngineChosen(name, "model"))
+            note(record, stage, Warned("SECOND", name))
+        documents.add(record.document(1.0))
+    assert len(documents) == 1
+    document = json.loads(documents.pop())
+    assert list(document["stages"]) == ["download", "separate", "transcribe", "align"]
+    assert [(w["stage"], w["reason"]) for w in document["warnings"][:3]] == [
+        ("download", "FIRST"),
+        ("download", "SECOND"),
+        ("separate", "FIRST"),
+    ]
+
+
+def test_a_later_engine_takes_the_place_of_the_one_before() -> None:
+    record = Record("")
+    note(record, media_pb2.STAGE_TRANSCRIBE, EngineChosen("openai", "whisper-1", "remote"))
+    note(record, media_pb2.STAGE_TRANSCRIBE, EngineChosen("sphinx", "en-us"))
+    assert json.loads(record.document(1.0))["stages"]["transcribe"]["engine"] == "sphinx"
