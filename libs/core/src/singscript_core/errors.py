@@ -16,8 +16,6 @@ logs. The message is for the user: what happened and what to do, without paths, 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class StageError(Exception):
     """Base of every error that a stage may report.
@@ -28,8 +26,8 @@ class StageError(Exception):
         metadata: plain facts for machines, such as `{"limit_s": "7200"}`.
     """
 
-    reason: ClassVar[str] = "INTERNAL"
-    retryable: ClassVar[bool] = False
+    reason: str = "INTERNAL"
+    retryable: bool = False
 
     def __init__(
         self, message: str, *, retry_after_s: float | None = None, metadata: dict[str, str] | None = None

@@ -47,8 +47,8 @@ class RelayedError(errors.StageError):
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s, metadata=metadata)
         self.code = code
-        self.reason = reason  # pyright: ignore[reportAttributeAccessIssue]  (this one varies by instance)
-        self.retryable = code in RETRYABLE_CODES  # pyright: ignore[reportAttributeAccessIssue]
+        self.reason = reason
+        self.retryable = code in RETRYABLE_CODES
 
 
 class UpstreamUnavailable(errors.Unavailable):
