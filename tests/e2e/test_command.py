@@ -123,10 +123,11 @@ def test_a_killed_command_leaves_no_process_behind(
 
 
 def test_the_doctor_names_every_engine(environment: dict[str, str]) -> None:
-    done = run(environment, "doctor")
+    done = run(environment | {"COLUMNS": "200"}, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("passthrough", "demucs", "sphinx", "faster-whisper", "openai", "OPENAI_API_KEY", "disk"):
         assert name in done.stdout
+    assert "a link into this machine was refused" in " ".join(done.stdout.split())
     assert left_behind(environment) == []
 
 

@@ -142,6 +142,7 @@ def add_handlers(app: FastAPI) -> None:
         detail = "Something went wrong inside the gateway; its log has the details."
         return problem_response(problem(500, "INTERNAL", detail))
 
+    # Starlette types every handler as one of any Exception.
     app.add_exception_handler(ProblemError, on_problem)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(StageError, on_stage_error)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(RequestValidationError, on_validation)  # pyright: ignore[reportArgumentType]

@@ -69,7 +69,7 @@ class Listener:
                 await self._listen_once(database_url)
             except psycopg.OperationalError as error:
                 logger.warning("listening stopped; trying again: %s", str(error).strip())
-            except Exception:
+            except Exception:  # whatever it is, events must come again; polling serves until then
                 logger.exception("listening failed; trying again")
             await asyncio.sleep(1.0)
 

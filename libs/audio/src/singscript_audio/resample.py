@@ -49,7 +49,7 @@ class Resampler:
             format="flt",
             layout=layout_name(self._channels),
             rate=out_hz,
-            options={"filter_size": _FILTER_TAPS},  # type: ignore[arg-type]
+            options={"filter_size": _FILTER_TAPS},  # pyright: ignore[reportArgumentType]  (numbers serve, too)
         )
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -97,7 +97,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if not isinstance(error, RelayedError):
                 error.metadata.setdefault("service", self._stage)
             await _abort(context, error)
-        except Exception:
+        except Exception:  # logged whole; the caller learns only that it is our defect
             log.exception("a defect in %s", method)
             message = "Something went wrong inside the service; its log has the details."
             await _abort(context, errors.Internal(message, metadata={"service": self._stage}))

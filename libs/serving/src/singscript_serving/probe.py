@@ -17,7 +17,7 @@ def main() -> int:
     with grpc.insecure_channel(sys.argv[1], options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)  # pyright: ignore[reportAttributeAccessIssue]
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)  # pyright: ignore[reportAttributeAccessIssue]  (not in the stubs)
         except grpc.RpcError as error:
             print(error, file=sys.stderr)
             return 1

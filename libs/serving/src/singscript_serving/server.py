@@ -108,5 +108,5 @@ async def _start_up(service: Service) -> None:
         return
     try:
         await service.on_start()
-    except Exception:
+    except Exception:  # a service whose check failed still serves what it can
         log.exception("the check at start failed; engines are checked again when they are needed")

@@ -208,9 +208,9 @@ class _SteadySend:
     def send(self, data: Any) -> None:
         if isinstance(data, bytes):
             for start in range(0, len(data), _SEND_BYTES):
-                super().send(data[start : start + _SEND_BYTES])  # type: ignore[misc]
+                super().send(data[start : start + _SEND_BYTES])  # type: ignore[misc]  (mixed in before a connection)
         else:
-            super().send(data)  # type: ignore[misc]
+            super().send(data)  # type: ignore[misc]  (as above)
 
 
 class _Connection(_SteadySend, HTTPConnection):
