@@ -41,14 +41,30 @@ class EngineChosen:
 
 
 @dataclass(frozen=True, slots=True)
+class Levels:
+    """How loud a sound was before it was written.
+
+    Attributes:
+        loudness_lufs: integrated, by ITU-R BS.1770; None for silence and for what is too short for it.
+        peak_dbfs: the highest sample; above 0 it did not fit. None for silence.
+        gain_db: what was added to the whole file so that it fits.
+    """
+
+    loudness_lufs: float | None
+    peak_dbfs: float | None
+    gain_db: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """A whole object that can now be read from storage."""
+    """A whole object that can now be read from storage; `levels` for sound that was measured."""
 
     name: str
     key: str
     media_type: str
     size_bytes: int
     sha256: str
+    levels: Levels | None = None
 
 
 StageEvent = Progress | Warned | EngineChosen | Stored

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf import duration_pb2
 from singscript.media.v1 import media_pb2
 
-from singscript_core.events import EngineChosen, Progress, StageEvent, Stored, Warned
+from singscript_core.events import EngineChosen, Levels, Progress, StageEvent, Stored, Warned
 
 
 def seconds(value: duration_pb2.Duration) -> float:
@@ -49,6 +49,8 @@ def to_proto(stage: media_pb2.Stage.ValueType, event: StageEvent) -> media_pb2.S
                 size_bytes=event.size_bytes,
                 sha256=event.sha256,
             )
+            if event.levels:
+                artifact.levels.CopyFrom(_levels_to_proto(event.levels))
             return media_pb2.StageEvent(stage=stage, artifact=artifact)
 
 
@@ -70,6 +72,19 @@ def from_proto(event: media_pb2.StageEvent) -> StageEvent | None:
             return EngineChosen(event.engine.engine, event.engine.model, event.engine.device)
         case "artifact":
             a = event.artifact
-            return Stored(a.name, a.key, a.media_type, a.size_bytes, a.sha256)
+            levels = _levels_from_proto(a.levels) if a.HasField("levels") else None
+            return Stored(a.name, a.key, a.media_type, a.size_bytes, a.sha256, levels)
         case None:
             return None
+
+
+def _levels_to_proto(levels: Levels) -> media_pb2.AudioLevels:
+    return media_pb2.AudioLevels(loudness_lufs=levels.loudness_lufs, peak_dbfs=levels.peak_dbfs, gain_db=levels.gain_db)
+
+
+def _levels_from_proto(levels: media_pb2.AudioLevels) -> Levels:
+    return Levels(
+        levels.loudness_lufs if levels.HasField("loudness_lufs") else None,
+        levels.peak_dbfs if levels.HasField("peak_dbfs") else None,
+        levels.gain_db,
+    )
