@@ -27,7 +27,7 @@ from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.settings import ApiSettings
 from singscript_serving.events import duration
 from singscript_serving.server import Service, running
-from singscript_storage import FolderStore
+from singscript_storage import FolderStore, StoredObject
 
 Response = aligner_pb2.AlignResponse
 Script = Callable[[aligner_pb2.AlignRequest, grpc.aio.ServicerContext], AsyncIterator[Response]]
@@ -208,8 +208,17 @@ def warning(stage: media_pb2.Stage.ValueType, reason: str) -> Response:
     return Response(event=media_pb2.StageEvent(stage=stage, warning=value))
 
 
-def artifact(stage: media_pb2.Stage.ValueType, name: str, key: str, size_bytes: int, sha256: str) -> Response:
-    value = media_pb2.Artifact(name=name, key=key, media_type="application/json", size_bytes=size_bytes, sha256=sha256)
+def artifact(
+    stage: media_pb2.Stage.ValueType, stored: StoredObject, levels: media_pb2.AudioLevels | None = None
+) -> Response:
+    value = media_pb2.Artifact(
+        name=stored.key.rpartition("/")[2],
+        key=stored.key,
+        media_type=stored.media_type,
+        size_bytes=stored.size_bytes,
+        sha256=stored.sha256,
+        levels=levels,
+    )
     return Response(event=media_pb2.StageEvent(stage=stage, artifact=value))
 
 
@@ -231,14 +240,18 @@ def line(text: str) -> Response:
     return Response(line=aligner_pb2.Line(start=duration(0.1), end=duration(0.5), text=text, words=[word]))
 
 
+# Clipped, and silent enough to have no loudness: both kinds of fields.
+LEVELS = media_pb2.AudioLevels(peak_dbfs=0.12345, gain_db=-0.21)
+SHOWN_LEVELS = {"loudness_lufs": None, "peak_dbfs": 0.12, "gain_db": -0.21}
 WORDS = b'{"version": 1, "lines": [{"text": "hello"}]}'
 
 
 def whole_song(objects: FolderStore, folder: Path) -> Script:
-    """A chain that goes well, with its words.json really stored."""
+    """A chain that goes well, with its vocals and words.json really stored."""
     path = folder / "words.json"
     path.write_bytes(WORDS)
-    stored = objects.put("align/test/words.json", path, "application/json")
+    words = objects.put("align/test/words.json", path, "application/json")
+    vocals = objects.put("separate/test/vocals.flac", path, "audio/flac")
 
     async def script(request: aligner_pb2.AlignRequest, context: grpc.aio.ServicerContext) -> AsyncIterator[Response]:
         yield media()
@@ -247,10 +260,11 @@ def whole_song(objects: FolderStore, folder: Path) -> Script:
         yield warning(media_pb2.STAGE_SEPARATE, "SEPARATION_SKIPPED")
         for stage in STAGES[:2]:
             yield progress(stage, 2.0, finished=True)
+        yield artifact(media_pb2.STAGE_SEPARATE, vocals, LEVELS)
         yield segment("hello")
         yield progress(STAGES[2], 2.0, finished=True)
         yield line("hello")
-        yield artifact(media_pb2.STAGE_ALIGN, "words.json", stored.key, stored.size_bytes, stored.sha256)
+        yield artifact(media_pb2.STAGE_ALIGN, words)
         yield progress(STAGES[3], 2.0, finished=True)
 
     return script

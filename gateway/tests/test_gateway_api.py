@@ -46,6 +46,7 @@ async def with_artifact(store: JobStore, objects: FolderStore, folder: Path, job
     kind = "application/json" if name.endswith(".json") else "text/html"
     stored = objects.put(f"align/{uuid4().hex}/{name}", path, kind)
     file = {"name": name, "key": stored.key, "media_type": kind, "size_bytes": len(data), "sha256": stored.sha256}
+    file |= {"levels": None}
     await store.record(job, Update("artifact", {"stage": "align"} | file))
     return stored.sha256
 
@@ -56,6 +57,8 @@ async def test_create_get_list(client: httpx.AsyncClient) -> None:
         "language": "en",
         "title": "My song",
         "separator_engines": ["demucs", "passthrough"],
+        "stems": "all",
+        "stem_format": "mp3",
         "url": "https://me:secret@example.org/song.mp3",
     }
     created = await client.post("/api/jobs", json=order)
@@ -69,6 +72,7 @@ async def test_create_get_list(client: httpx.AsyncClient) -> None:
         "file_name": None,
         "size_bytes": None,
     }
+    assert (job["options"]["stems"], job["options"]["stem_format"]) == ("all", "mp3")
     assert job["options"]["lyrics_given"] is True and "secret" not in created.text and "la la" not in created.text
     assert (await client.get(f"/api/jobs/{job['id']}")).json() == job
     listed = (await client.get("/api/jobs")).json()
@@ -111,6 +115,8 @@ async def test_list_by_state(client: httpx.AsyncClient, store: JobStore) -> None
         (LINK | {"separator_engines": ["../x y"]}, "separator_engines.0"),
         (LINK | {"lyrics": "a\0b"}, "lyrics"),
         (LINK | {"title": "x" * 301}, "title"),
+        (LINK | {"stems": "drums"}, "stems"),
+        (LINK | {"stem_format": "aac"}, "stem_format"),
     ],
 )
 async def test_orders_that_make_no_sense(client: httpx.AsyncClient, order: dict[str, Any], field: str) -> None:

@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import pytest
 from gateway_testing import (
+    SHOWN_LEVELS,
     Processes,
     Response,
     all_events,
@@ -66,7 +67,10 @@ async def test_whole_song(store: JobStore, processes: Processes, objects: Folder
         ("align", "succeeded", "sphinx"),
     ]
     assert [w["reason"] for w in warnings] == ["SEPARATION_SKIPPED"]
-    assert [a.name for a in artifacts] == ["words.json"]
+    assert [(a.name, a.levels and a.levels.model_dump()) for a in artifacts] == [
+        ("vocals.flac", SHOWN_LEVELS),
+        ("words.json", None),
+    ]
     assert done.media and done.media["title"] == "Song"
     events = await all_events(store, done)
     assert {e.kind for e in events} == {

@@ -6,13 +6,16 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import httpx_sse
 import pytest
 from gateway_testing import (
+    SHOWN_LEVELS,
     WORDS,
     Processes,
     all_events,
@@ -24,7 +27,8 @@ from gateway_testing import (
     whole_song,
 )
 
-from singscript_gateway.jobs.model import Failure, Job
+from singscript_gateway.api.shapes import event_data
+from singscript_gateway.jobs.model import Event, Failure, Job
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
 from singscript_storage import FolderStore
@@ -158,6 +162,11 @@ async def test_silent_stream_is_kept_open_and_ends_with_the_process(
     assert await asyncio.to_thread(replica.wait, 20) == 0
 
 
+def test_a_file_that_was_announced_before_there_were_levels_has_none() -> None:
+    event = Event(seq=1, attempt=1, kind="artifact", data={"name": "a", "key": "b/a"}, at=datetime.now(UTC))
+    assert event_data(uuid4(), event)["levels"] is None
+
+
 async def test_from_upload_to_words_with_real_processes(
     api: httpx.AsyncClient, processes: Processes, objects: FolderStore, tmp_path: Path
 ) -> None:
@@ -176,9 +185,11 @@ async def test_from_upload_to_words_with_real_processes(
         assert b"".join(reader) == b"x" * 2_000_000
     line = next(event for event in events if event["kind"] == "line")
     assert line["words"] == [{"text": "hello", "start_s": 0.1, "end_s": 0.5, "confidence": None, "timing": "acoustic"}]
-    artifact = next(event for event in events if event["kind"] == "artifact")
-    assert (await api.get(artifact["url"])).content == WORDS and "key" not in artifact
+    vocals, words = (event for event in events if event["kind"] == "artifact")
+    assert (await api.get(words["url"])).content == WORDS and "key" not in words
+    assert (vocals["levels"], words["levels"]) == (SHOWN_LEVELS, None)
     result = (await api.get(f"/api/jobs/{job['id']}/result")).json()
+    assert [a["levels"] for a in result["artifacts"]] == [SHOWN_LEVELS, None]
     assert result["words"] == json.loads(WORDS)
     assert (await api.get("/readyz")).json()["ready"] is True
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from singscript.media.v1 import media_pb2
+from singscript.separator.v1 import separator_pb2
+
 from singscript_gateway.jobs.model import JobRequest, Upload
 from singscript_gateway.jobs.plan import plan
 
@@ -16,6 +19,8 @@ def test_a_link_becomes_the_whole_chain_in_one_call() -> None:
         transcriber_engines=["whisper"],
         transcriber_model="small",
         aligner_engines=["sphinx"],
+        stems="all",
+        stem_format="opus",
     )
     align = plan(request).config
     transcribe = align.transcribe
@@ -24,6 +29,9 @@ def test_a_link_becomes_the_whole_chain_in_one_call() -> None:
     assert (list(transcribe.engines), transcribe.model, transcribe.language) == (["whisper"], "small", "en")
     assert transcribe.echo_audio
     assert (list(separate.engines), separate.model) == (["demucs"], "htdemucs")
+    assert (separate.split, separate.format) == (separator_pb2.SPLIT_ALL, separator_pb2.STEM_FORMAT_OPUS)
+    # The chain needs no more than this, whatever is stored.
+    assert list(separate.stems) == [media_pb2.STEM_VOCALS]
     assert (separate.download.url, separate.download.title) == ("https://example.com/a.mp3", "")
 
 
@@ -32,3 +40,14 @@ def test_an_upload_is_called_by_its_file_name_unless_it_was_given_a_title() -> N
     for title, called in ((None, "a song.mp3"), ("My song", "My song")):
         download = plan(JobRequest(upload=upload, title=title)).config.transcribe.separate.download
         assert (download.object.key, download.title) == ("upload/1/original", called)
+
+
+def test_unless_asked_for_more_there_are_two_stems_in_the_format_that_the_separator_has() -> None:
+    separate = plan(JobRequest(url="https://example.com/a.mp3")).config.transcribe.separate
+    assert (separate.split, separate.format) == (separator_pb2.SPLIT_VOCALS, separator_pb2.STEM_FORMAT_UNSPECIFIED)
+
+
+def test_every_format_is_that_of_the_contract() -> None:
+    for name in ("flac", "wav", "mp3", "opus"):
+        config = plan(JobRequest.model_validate({"url": "https://example.com/a.mp3", "stem_format": name})).config
+        assert separator_pb2.StemFormat.Name(config.transcribe.separate.format) == f"STEM_FORMAT_{name.upper()}"

@@ -78,7 +78,14 @@ class Histories(RuleBasedStateMachine):
         data: dict[str, Any] = {
             "progress": FINISHED,
             "engine": {"engine": "e", "model": "", "device": "cpu"},
-            "artifact": {"name": "a", "key": f"k/{claim.attempt}", "media_type": "x/y", "size_bytes": 1, "sha256": "0"},
+            "artifact": {
+                "name": "a",
+                "key": f"k/{claim.attempt}",
+                "media_type": "x/y",
+                "size_bytes": 1,
+                "sha256": "0",
+                "levels": None,
+            },
         }[kind]
         expected = self.is_current(claim)
         assert self.runner.run(self.store.record(claim, Update(kind, {"stage": "separate"} | data))) == expected

@@ -124,7 +124,7 @@ async def test_r21_zombie_writes_nothing(store: JobStore, database_url: str, wri
 async def test_artifact_of_a_fenced_attempt_is_not_visible(store: JobStore, database_url: str) -> None:
     zombie = (await claimed(store, await store.create(link()), database_url)).job
     await store.hand_back(zombie)
-    file = {"name": "words.json", "key": "a/b", "media_type": "x/y", "size_bytes": 1, "sha256": "0"}
+    file = {"name": "words.json", "key": "a/b", "media_type": "x/y", "size_bytes": 1, "sha256": "0", "levels": None}
     assert not await store.record(zombie, Update("artifact", {"stage": "align"} | file))
     assert await store.artifacts(zombie.id) == []
 

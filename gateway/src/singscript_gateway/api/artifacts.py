@@ -72,7 +72,7 @@ async def get_artifact(
     range: Annotated[str | None, Header(description="One range of bytes.")] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Such as `vocals.flac`, `instrumental.flac`, `words.json`, `lyrics.srt`. Also before the job has ended."""
+    """Such as `vocals.flac`, `drums.mp3`, `words.json`, `lyrics.srt`. Also before the job has ended."""
     artifact = next((a for a in await gateway.store.artifacts(job.id) if a.name == name), None)
     if artifact is None:
         raise ProblemError(

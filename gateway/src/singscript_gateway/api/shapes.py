@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from singscript_gateway.api.problems import Problem, problem_of
-from singscript_gateway.jobs.model import Artifact, Event, Failure, Job, JobOptions, Stage
+from singscript_gateway.jobs.model import Artifact, Event, Failure, Job, JobOptions, Levels, Stage
 from singscript_gateway.jobs.states import JobState
 
 
@@ -55,6 +55,8 @@ class OptionsShape(BaseModel):
     aligner_engines: list[str]
     separator_model: str | None
     transcriber_model: str | None
+    stems: str
+    stem_format: str | None
 
 
 class JobSummary(BaseModel):
@@ -93,6 +95,7 @@ class ArtifactShape(BaseModel):
     media_type: str
     size_bytes: int
     sha256: str
+    levels: Levels | None = Field(description="Of the stems; null for everything else.")
     url: str
 
 
@@ -165,6 +168,8 @@ def event_data(job_id: UUID, event: Event) -> dict[str, Any]:
     data = dict(event.data)
     if event.kind == "artifact":
         del data["key"]
+        # Those written before there were levels have none.
+        data.setdefault("levels", None)
         data["url"] = _artifact_url(job_id, data["name"])
     if "problem" in data:
         data["problem"] = problem_of(Failure.model_validate(data["problem"]))

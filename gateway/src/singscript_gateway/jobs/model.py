@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -50,6 +50,13 @@ class JobOptions(BaseModel):
     aligner_engines: Engines = Field(default=[], description="As `separator_engines`.")
     separator_model: Name | None = Field(default=None, description="Left out: the engine's default.")
     transcriber_model: Name | None = Field(default=None, description="Left out: the engine's default.")
+    stems: Literal["vocals", "all"] = Field(
+        default="vocals",
+        description="`vocals`: vocals and instrumental; `all`: every source that the separator's model knows.",
+    )
+    stem_format: Literal["flac", "wav", "mp3", "opus"] | None = Field(
+        default=None, description="What the stems are stored as. Left out: as the separator is set."
+    )
 
 
 class Upload(BaseModel):
@@ -146,6 +153,18 @@ class Stage(BaseModel):
     finished_at: datetime | None
 
 
+class Levels(BaseModel):
+    """How loud a sound was before it was written to its file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    loudness_lufs: float | None = Field(
+        description="Integrated, by ITU-R BS.1770; null for silence and for less than 400 ms."
+    )
+    peak_dbfs: float | None = Field(description="The highest sample; above 0 it did not fit. Null for silence.")
+    gain_db: float = Field(description="What was added to the whole file so that it fits; 0 when nothing was.")
+
+
 class Artifact(BaseModel):
     """A row of `artifacts`: a whole object in storage."""
 
@@ -157,6 +176,7 @@ class Artifact(BaseModel):
     media_type: str
     size_bytes: int
     sha256: str
+    levels: Levels | None
 
 
 class Event(BaseModel):

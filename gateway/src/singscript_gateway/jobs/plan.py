@@ -10,6 +10,15 @@ from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_gateway.jobs.model import JobRequest
 
+_SPLITS = {"vocals": separator_pb2.SPLIT_VOCALS, "all": separator_pb2.SPLIT_ALL}
+_FORMATS = {
+    None: separator_pb2.STEM_FORMAT_UNSPECIFIED,
+    "flac": separator_pb2.STEM_FORMAT_FLAC,
+    "wav": separator_pb2.STEM_FORMAT_WAV,
+    "mp3": separator_pb2.STEM_FORMAT_MP3,
+    "opus": separator_pb2.STEM_FORMAT_OPUS,
+}
+
 
 def plan(request: JobRequest) -> aligner_pb2.AlignRequest:
     """The whole chain in one call: align what is transcribed of what is separated of what is downloaded."""
@@ -24,6 +33,8 @@ def plan(request: JobRequest) -> aligner_pb2.AlignRequest:
         engines=request.separator_engines,
         model=request.separator_model or "",
         stems=[media_pb2.STEM_VOCALS],
+        split=_SPLITS[request.stems],
+        format=_FORMATS[request.stem_format],
     )
     transcribe = transcriber_pb2.TranscribeConfig(
         separate=separate,

@@ -88,11 +88,12 @@ UPDATE stages
 UPDATE jobs SET media = %(media)s WHERE id = %(id)s
 
 -- put_artifact --
-INSERT INTO artifacts (job_id, name, attempt, stage, key, media_type, size_bytes, sha256)
-VALUES (%(id)s, %(name)s, %(attempt)s, %(stage)s, %(key)s, %(media_type)s, %(size_bytes)s, %(sha256)s)
+INSERT INTO artifacts (job_id, name, attempt, stage, key, media_type, size_bytes, sha256, levels)
+VALUES (%(id)s, %(name)s, %(attempt)s, %(stage)s, %(key)s, %(media_type)s, %(size_bytes)s, %(sha256)s, %(levels)s)
 ON CONFLICT (job_id, name) DO UPDATE
    SET attempt = excluded.attempt, stage = excluded.stage, key = excluded.key,
-       media_type = excluded.media_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256
+       media_type = excluded.media_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256,
+       levels = excluded.levels
 
 -- get_job --
 SELECT * FROM jobs WHERE id = %(id)s

@@ -146,7 +146,8 @@ class JobStore:
                 case "progress":
                     await tx.run("set_stage_progress", id=job.id, attempt=job.attempt, **data)
                 case "artifact":
-                    await tx.run("put_artifact", id=job.id, attempt=job.attempt, **data)
+                    levels = Jsonb(data["levels"]) if data["levels"] else None
+                    await tx.run("put_artifact", id=job.id, attempt=job.attempt, **data | {"levels": levels})
                 case "media":
                     await tx.run("set_media", id=job.id, media=Jsonb(data))
                 case _:

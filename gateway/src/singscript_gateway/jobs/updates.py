@@ -58,6 +58,7 @@ def _stage_event(event: media_pb2.StageEvent) -> Update | None:
                 "media_type": a.media_type,
                 "size_bytes": a.size_bytes,
                 "sha256": a.sha256,
+                "levels": _levels(a.levels) if a.HasField("levels") else None,
             }
             kind = "artifact"
         case "warning":
@@ -68,6 +69,14 @@ def _stage_event(event: media_pb2.StageEvent) -> Update | None:
         case None:
             return None
     return Update(kind, {"stage": stage} | data)
+
+
+def _levels(levels: media_pb2.AudioLevels) -> dict[str, float | None]:
+    return {
+        "loudness_lufs": round(levels.loudness_lufs, 2) if levels.HasField("loudness_lufs") else None,
+        "peak_dbfs": round(levels.peak_dbfs, 2) if levels.HasField("peak_dbfs") else None,
+        "gain_db": round(levels.gain_db, 2),
+    }
 
 
 def _media(media: media_pb2.MediaInfo) -> dict[str, Any]:
