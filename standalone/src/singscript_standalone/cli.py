@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import typer
@@ -23,7 +23,8 @@ from singscript_standalone.progress import JobProgress
 from singscript_standalone.system import System, home, private_folder, running
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_WORDS, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
-WANTED_FILES = ("vocals.flac", "instrumental.flac", "words.json", "lyrics.srt")
+# Beside the stems.
+WANTED_FILES = ("words.json", "lyrics.srt")
 DEMO = Path(__file__).resolve().parents[3] / "demo"
 
 EXIT_STATUS = (
@@ -57,6 +58,13 @@ def run(
     separator: Annotated[str | None, _engines_option("separator")] = None,
     transcriber: Annotated[str | None, _engines_option("transcriber")] = None,
     aligner: Annotated[str | None, _engines_option("aligner")] = None,
+    stems: Annotated[
+        Literal["vocals", "all"], typer.Option(help="Vocals and instrumental, or all that the model knows.")
+    ] = "vocals",
+    stem_format: Annotated[
+        Literal["flac", "wav", "mp3", "opus"] | None,
+        typer.Option(help="What the stems are saved as. By default as the separator is set."),
+    ] = None,
 ) -> None:
     """Do the whole job on one link or file: start everything, show the progress, write the files, stop everything."""
     demo = source is None
@@ -73,6 +81,8 @@ def run(
         "separator_engines": separator,
         "transcriber_engines": transcriber,
         "aligner_engines": aligner,
+        "stems": stems,
+        "stem_format": stem_format,
     }
     given = {k: v for k, v in options.items() if v}
     folder = (out or Path("out") / _name(source)).absolute()
@@ -185,7 +195,7 @@ def _save(client: Client, artifacts: list[dict[str, Any]], folder: Path) -> list
     folder.mkdir(parents=True, exist_ok=True)
     saved: list[Path] = []
     for artifact in artifacts:
-        if artifact["name"] in WANTED_FILES:
+        if artifact["stage"] == "separate" or artifact["name"] in WANTED_FILES:
             client.save(artifact, folder / artifact["name"])
             saved.append(folder / artifact["name"])
     return saved
