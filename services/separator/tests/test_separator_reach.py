@@ -1,8 +1,7 @@
-"""Whether weights can be had: found out within a bound, kept for a while; and the download, from a hub on loopback."""
+"""Whether a host answers: found out within a bound, once for all its files, and kept for a while."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -11,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,12 +18,13 @@ from typing import Any
 
 import grpc
 import pytest
-from safetensors.torch import save
 from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 
 from singscript_core.errors import EngineUnavailable
+from singscript_separator.engines import reach, released
 from singscript_separator.engines.demucs import Demucs
 from singscript_separator.engines.reach import Reach
+from singscript_separator.engines.released import Source
 
 
 @pytest.fixture(autouse=True)
@@ -38,52 +39,48 @@ def black_hole() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-class _Hub(BaseHTTPRequestHandler):
-    """Answers as the hub does for files of a repository."""
+class _Host(BaseHTTPRequestHandler):
+    """Answers everything with one status."""
 
-    def __init__(self, files: dict[str, bytes], asked: list[str], *args: Any) -> None:
-        self._files, self._asked = files, asked
+    def __init__(self, status: list[int], asked: list[str], *args: Any) -> None:
+        self._status, self._asked = status, asked
         super().__init__(*args)
 
     def do_HEAD(self) -> None:
         self._asked.append(f"{self.command} {self.path}")
-        content = self._files.get(self.path)
-        self.send_response(404 if content is None else 200)
-        self.send_header("Content-Length", str(len(content or b"")))
-        if content is not None:
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_response(self._status[0])
+        self.send_header("Content-Length", "0")
         self.end_headers()
 
     def do_GET(self) -> None:
         self.do_HEAD()
-        self.wfile.write(self._files.get(self.path, b""))
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
+@dataclass
+class Host:
+    """A host on loopback, what it answers and what it was asked."""
+
+    url: str
+    status: list[int]
+    asked: list[str]
+
+
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[dict[str, bytes], list[str]]]:
-    """Files by path, and what was asked for."""
-    files: dict[str, bytes] = {}
-    asked: list[str] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Hub, files, asked)) as server:
-        endpoint = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
-        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+def host() -> Iterator[Host]:
+    status, asked = [404], []
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Host, status, asked)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield files, asked
+        yield Host(f"http://127.0.0.1:{server.server_port}", status, asked)
         server.shutdown()
         thread.join()
 
 
 def test_a_network_that_swallows_everything_gives_a_finding(black_hole: str) -> None:
-    assert Reach(timeout_s=0.3).problem(black_hole) in (
+    assert Reach(timeout_s=0.3).problem(f"{black_hole}/x") in (
         "127.0.0.1 did not answer within 0.3 s",
         "127.0.0.1 cannot be reached",
     )
@@ -98,10 +95,10 @@ def test_a_name_look_up_that_hangs_gives_a_finding(monkeypatch: pytest.MonkeyPat
         release.set()
 
 
-def test_what_is_not_there_is_said(hub: tuple[dict[str, bytes], list[str]]) -> None:
-    from huggingface_hub import constants
-
-    assert Reach().problem(f"{constants.ENDPOINT}/missing") == "127.0.0.1 answered 404"
+@pytest.mark.parametrize(("status", "problem"), [(200, ""), (404, ""), (403, ""), (503, "127.0.0.1 answered 503")])
+def test_a_host_that_answers_is_there_whatever_its_first_page(host: Host, status: int, problem: str) -> None:
+    host.status[0] = status
+    assert Reach().problem(f"{host.url}/x") == problem
 
 
 def test_nobody_listens() -> None:
@@ -110,44 +107,43 @@ def test_nobody_listens() -> None:
     assert Reach().problem(f"http://127.0.0.1:{port}/") == "127.0.0.1 cannot be reached"
 
 
-def test_a_finding_is_kept_for_a_while(hub: tuple[dict[str, bytes], list[str]]) -> None:
-    from huggingface_hub import constants
-
-    _, asked = hub
-    url = f"{constants.ENDPOINT}/missing"
+def test_a_host_is_asked_once_for_all_its_files_and_its_answer_kept(host: Host) -> None:
     kept, forgotten = Reach(keep_s=60), Reach(keep_s=0)
-    assert {kept.problem(url) for _ in range(3)} == {"127.0.0.1 answered 404"}
-    assert len(asked) == 1
+    for number in range(10):
+        assert kept.problem(f"{host.url}/{number}.th", f"{host.url}/{number}.safetensors") == ""
+    assert len(host.asked) == 1
     for _ in range(3):
-        forgotten.problem(url)
-    assert len(asked) == 4
+        forgotten.problem(host.url)
+    assert len(host.asked) == 4
 
 
-def test_weights_are_downloaded_once_and_kept(
-    hub: tuple[dict[str, bytes], list[str]], package: dict[str, Any], tmp_path: Path
+def test_one_host_that_answers_is_enough(host: Host, black_hole: str) -> None:
+    assert Reach(timeout_s=0.3).problem(f"{black_hole}/x", f"{host.url}/x") == ""
+
+
+def test_hosts_that_are_silent_are_waited_for_together(black_hole: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one is asked before the first one has been given up."""
+    asked, all_asked = [], threading.Event()
+
+    def silent(url: str, timeout_s: float) -> str:
+        asked.append(url)
+        if len(asked) == 10:
+            all_asked.set()
+        return "met" if all_asked.wait(60) else "never"
+
+    monkeypatch.setattr(reach, "_head", silent)
+    assert Reach(timeout_s=60).problem(*(f"http://{n}.test/x" for n in range(10))) == " and ".join(["met"] * 10)
+
+
+def test_a_host_without_the_file_rules_the_engine_out(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, asked = hub
-    metadata = {
-        "klass": "demucs.htdemucs.HTDemucs",
-        "args": "[]",
-        "kwargs": json.dumps(package["kwargs"] | {"segment": 1}),
-    }
-    content = save({k: v.contiguous() for k, v in package["state"].items()}, metadata)
-    files["/adefossez/HTDemucs/resolve/main/955717e8.safetensors"] = content
-    folder = tmp_path / "models"
-    engine = Demucs("htdemucs", folder, True, Reach())
-    assert engine.problem("htdemucs") == ""
-    assert engine.ready("htdemucs").chosen.model == "htdemucs"
-    assert (folder / "955717e8.safetensors").read_bytes() == content
-    asked.clear()
-    again = Demucs("htdemucs", folder, True, Reach())
-    assert again.ready("htdemucs").chosen.model == "htdemucs"
-    assert asked == []
-
-
-def test_a_hub_without_the_file_rules_the_engine_out(hub: tuple[dict[str, bytes], list[str]], tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(released, "sources", lambda signature: (Source(f"{host.url}/{signature}.th", "00"),))
     engine = Demucs("htdemucs", tmp_path / "models", True, Reach())
-    with pytest.raises(EngineUnavailable, match=r"cannot be downloaded \(127.0.0.1 answered 404\)"):
+    assert engine.problem("htdemucs") == ""
+    with pytest.raises(EngineUnavailable, match=r"127\.0\.0\.1 answered 404"):
         engine.ready("htdemucs")
 
 

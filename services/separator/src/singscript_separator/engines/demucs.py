@@ -77,7 +77,7 @@ class Demucs:
                 f"There is no Demucs model named '{model}', neither in SINGSCRIPT_MODELS_DIR nor among the "
                 f"released ones. Choose another, such as htdemucs."
             )
-        missing = [s for s in recipe.signatures if not weights.find_checkpoint(s, recipe, self._models_dir)]
+        missing = weights.missing(recipe, self._models_dir)
         if not missing:
             return ""
         put = f"put {' and '.join(f'{s}.safetensors or {s}.th' for s in missing)} into SINGSCRIPT_MODELS_DIR"
@@ -86,7 +86,7 @@ class Demucs:
             return f"{lack}: {put}."
         if not self._allow_download:
             return f"{lack} and may not be downloaded: {put}, or set SINGSCRIPT_ALLOW_MODEL_DOWNLOAD=true."
-        if unreachable := self._reach.problem(weights.download_url(missing[0], recipe)):
+        if unreachable := self._reach.problem(*weights.download_urls(missing[0])):
             return f"{lack} and cannot be downloaded ({unreachable}): {put}, or let this machine reach the hub."
         return ""
 
@@ -94,16 +94,13 @@ class Demucs:
         recipe = weights.find_recipe(model, self._models_dir)
         assert recipe is not None  # `_missing` has just found it
         try:
-            checkpoints = [
-                weights.find_checkpoint(s, recipe, self._models_dir) or weights.download(s, recipe, self._models_dir)
-                for s in recipe.signatures
-            ]
-        except Exception as error:
-            raise self._refusal(model, "could not be downloaded; try again, or put them there by hand") from error
-        try:
-            bag = weights.load(recipe, checkpoints)
-        except weights.WeightsRefused as error:
-            raise self._refusal(model, f"cannot be used: {error}. Remove them and get them again") from error
+            for _ in weights.fetch(recipe.signatures, recipe, self._models_dir):
+                pass
+            paths = [weights.checkpoint_path(s, recipe, self._models_dir) for s in recipe.signatures]
+            bag = weights.load(recipe, [path for path in paths if path])
+        except EngineUnavailable as error:
+            self._refused[model] = error.message
+            raise
         if "vocals" not in bag.sources:
             raise self._refusal(model, "cannot be used: this model does not know vocals. Choose another")
         self._refused.pop(model, None)

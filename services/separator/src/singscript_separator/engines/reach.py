@@ -1,4 +1,4 @@
-"""Whether a file can be had from the network, found out within a bound also where packets are swallowed."""
+"""Whether a host of the network answers, found out within a bound also where packets are swallowed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 
 class Reach:
-    """Asks an address for its headers, and keeps what was found for a while.
+    """Asks hosts whether they answer at all, and keeps what was found for a while.
+
+    Which files a host has is found out by fetching them: one question serves for all.
 
     Args:
         timeout_s: no question takes longer, name look-up included.
@@ -23,29 +25,36 @@ class Reach:
         self._timeout_s = timeout_s
         self._keep_s = keep_s
         self._lock = threading.Lock()
-        self._findings: dict[str, tuple[float, str]] = {}  # url -> (kept until, problem)
+        self._findings: dict[str, tuple[float, str]] = {}  # scheme and host -> (kept until, problem)
 
-    def problem(self, url: str) -> str:
-        """Why `url` cannot be had, as half a sentence; empty when it can."""
+    def problem(self, *urls: str) -> str:
+        """Why the hosts of none of `urls` can be reached, as half a sentence; empty when one of them can.
+
+        Hosts are asked at the same time, so that a question about many takes no longer than one about one.
+        """
+        hosts = list(dict.fromkeys(f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, urls)))
         with self._lock:
-            until_s, found = self._findings.get(url, (0.0, ""))
-            if time.monotonic() < until_s:
-                return found
-            found = self._ask(url)
-            self._findings[url] = (time.monotonic() + self._keep_s, found)
-            return found
+            now_s = time.monotonic()
+            self._ask([host for host in hosts if self._findings.get(host, (0.0, ""))[0] <= now_s])
+            problems = [self._findings[host][1] for host in hosts]
+        return "" if "" in problems else " and ".join(problems)
 
-    def _ask(self, url: str) -> str:
-        answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        # A name look-up cannot be given a timeout, so a thread asks, and is left behind when it hangs.
-        ask = threading.Thread(
-            target=lambda: answers.put(_head(url, self._timeout_s)), name=f"reach {url}", daemon=True
-        )
-        ask.start()
-        try:
-            return answers.get(timeout=self._timeout_s)
-        except queue.Empty:
-            return f"{urlsplit(url).hostname} did not answer within {self._timeout_s:g} s"
+    def _ask(self, hosts: list[str]) -> None:
+        answers = {host: queue.SimpleQueue[str]() for host in hosts}
+        for host, answer in answers.items():
+            # A name look-up cannot be given a timeout, so a thread asks, and is left behind when it hangs.
+            ask = threading.Thread(target=self._answer, args=(host, answer), name=f"reach {host}", daemon=True)
+            ask.start()
+        until_s = time.monotonic() + self._timeout_s
+        for host, answer in answers.items():
+            try:
+                found = answer.get(timeout=max(0.0, until_s - time.monotonic()))
+            except queue.Empty:
+                found = f"{urlsplit(host).hostname} did not answer within {self._timeout_s:g} s"
+            self._findings[host] = (time.monotonic() + self._keep_s, found)
+
+    def _answer(self, host: str, answer: queue.SimpleQueue[str]) -> None:
+        answer.put(_head(host, self._timeout_s))
 
 
 def _head(url: str, timeout_s: float) -> str:
@@ -56,6 +65,7 @@ def _head(url: str, timeout_s: float) -> str:
             return ""
     except urllib.error.HTTPError as error:
         error.close()
-        return f"{host} answered {error.code}"
+        # Its first page may well be closed to us; what is wrong with the host itself is not.
+        return f"{host} answered {error.code}" if error.code >= 500 or error.code == 407 else ""
     except (OSError, http.client.HTTPException, ValueError):
         return f"{host} cannot be reached"
