@@ -131,6 +131,21 @@ def test_what_is_no_number_is_silent_and_what_is_too_loud_is_clipped(tmp_path: P
 
 
 @EACH_FORMAT
+def test_a_full_disk_is_an_os_error_once(file_format: FileFormat) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (48_000, 2)).astype(np.float32)
+    writer = SoundWriter(Path("/dev/full"), file_format, sample_rate_hz=48000, channels=2)
+    with pytest.raises(OSError, match="No space left"):
+        for _ in range(20):
+            writer.write(noise)
+    writer.close()
+    short = SoundWriter(Path("/dev/full"), file_format, sample_rate_hz=48000, channels=2)
+    with pytest.raises(OSError, match="No space left"):
+        short.write(noise[:100])
+        short.close()
+    short.close()
+
+
+@EACH_FORMAT
 def test_a_file_without_sound_closes_well(tmp_path: Path, file_format: FileFormat) -> None:
     with SoundWriter(tmp_path / "x", file_format, sample_rate_hz=44100, channels=2) as writer:
         writer.write(np.empty((0, 2), np.float32))

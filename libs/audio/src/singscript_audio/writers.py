@@ -100,6 +100,7 @@ class SoundWriter:
     """
 
     def __init__(self, path: Path, file_format: FileFormat, *, sample_rate_hz: int, channels: int) -> None:
+        self.path = path
         self.samples = 0
         self._channels = channels
         self._layout = f"{channels}c"
@@ -108,7 +109,7 @@ class SoundWriter:
         self._file_rate_hz = file_format.file_rate_hz(sample_rate_hz)
         self._file_samples = 0
         self._resampler = Resampler(sample_rate_hz, channels, self._file_rate_hz, channels)
-        self._file = path.open("wb")
+        self._file = _File(path)
         try:
             # Without bitexact each Ogg file has a random serial number.
             options = {"fflags": "+bitexact", **dict(file_format.muxer_options)}
@@ -133,6 +134,7 @@ class SoundWriter:
         self.samples += len(block)
         # A single NaN would spread through a resampler, and LAME ends the whole process on one.
         self._encode(self._resampler.push(np.nan_to_num(block, posinf=1.0, neginf=-1.0)))
+        self._file.check()
 
     def close(self) -> None:
         """Completes the file. More calls do nothing."""
@@ -144,6 +146,7 @@ class SoundWriter:
             self._container.close()
         finally:
             self._file.close()
+        self._file.check()
 
     def __enter__(self) -> Self:
         return self
@@ -173,3 +176,36 @@ class SoundWriter:
         clipped = np.clip(scaled, -full_scale, full_scale - 1).astype(np.int32)
         # 24-bit samples travel in the upper bits of 32.
         return clipped << 8 if self._bits == 24 else clipped.astype(np.int16)
+
+
+class _File:
+    """The file as FFmpeg sees it. PyAV hides what goes wrong in here: the first error is kept for `check`."""
+
+    def __init__(self, path: Path) -> None:
+        # FFmpeg has a buffer of its own; with another one, seeking and closing would fail, too.
+        self._file = path.open("wb", buffering=0)
+        self._error: OSError | None = None
+        self._raised = False
+        self.seek = self._file.seek
+        self.tell = self._file.tell
+        self.close = self._file.close
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        """After an error, and once the file is closed, what still comes is dropped."""
+        left = memoryview(data)
+        while left and not self._error and not self.closed:
+            try:
+                left = left[self._file.write(left) :]
+            except OSError as error:
+                self._error = error
+        return len(data)
+
+    def check(self) -> None:
+        """Raises what went wrong, the first time."""
+        if self._error and not self._raised:
+            self._raised = True
+            raise self._error
