@@ -20,11 +20,8 @@ import grpc
 import pytest
 from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 
-from singscript_core.errors import EngineUnavailable
-from singscript_separator.engines import reach, released
-from singscript_separator.engines.demucs import Demucs
+from singscript_separator.engines import reach
 from singscript_separator.engines.reach import Reach
-from singscript_separator.engines.released import Source
 
 
 @pytest.fixture(autouse=True)
@@ -133,18 +130,6 @@ def test_hosts_that_are_silent_are_waited_for_together(black_hole: str, monkeypa
 
     monkeypatch.setattr(reach, "_head", silent)
     assert Reach(timeout_s=60).problem(*(f"http://{n}.test/x" for n in range(10))) == " and ".join(["met"] * 10)
-
-
-def test_a_host_without_the_file_rules_the_engine_out(
-    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(released, "sources", lambda signature: (Source(f"{host.url}/{signature}.th", "00"),))
-    engine = Demucs("htdemucs", tmp_path / "models", True, Reach())
-    assert engine.problem("htdemucs") == ""
-    with pytest.raises(EngineUnavailable, match=r"127\.0\.0\.1 answered 404"):
-        engine.ready("htdemucs")
 
 
 def test_the_process_behind_a_black_hole_says_so_and_still_serves(black_hole: str, tmp_path: Path) -> None:

@@ -32,14 +32,19 @@ MAX_DATA_BYTES = 4 << 30  # torch takes 0.3 GB, the largest released checkpoint 
 MAX_FILE_BYTES = 2 << 30
 # What the child may know of the environment: where its libraries are, and nothing secret.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "LANG")
-DAMAGED = "the file is damaged, or holds something other than weights"
+_AGAIN = "Remove it and get it again."
+DAMAGED = f"the file is damaged, or holds something other than weights. {_AGAIN}"
+NO_NETWORK = "the file does not hold a Demucs network. Put one there that does."
+NEEDS_DIFFQ = "they are quantised. Install the package diffq (not for commercial use), or choose another model."
 _REFUSED = 3
 _ORIGIN = "singscript_origin"
 
 
 class NotWeights(Exception):
-    """A checkpoint is damaged, or holds something other than the weights of a Demucs network; says which, in half a
-    sentence."""
+    """A checkpoint is damaged, or holds something other than the weights of a Demucs network.
+
+    It says which, and what to do: "The weights X cannot be used: " goes before.
+    """
 
 
 def convert(pickle: Path, target: Path) -> Generator[None]:
@@ -123,6 +128,7 @@ def _convert(source: Path, target: Path) -> None:
     }
     save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, target, metadata)
     _check_equal(state, target)
+    target.chmod(0o644)  # others than the one who pulled it may serve it
     with target.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -134,7 +140,7 @@ def _check_name(source: Path) -> None:
         return
     with source.open("rb") as file:
         if not hashlib.file_digest(file, "sha256").hexdigest().startswith(digits[1]):
-            raise NotWeights("the file is not what its name says: its checksum is another")
+            raise NotWeights(f"the file is not what its name says: its checksum is another. {_AGAIN}")
 
 
 def _read(source: Path) -> dict[str, Any]:
@@ -149,10 +155,10 @@ def _read(source: Path) -> dict[str, Any]:
             package: Any = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file raises has no common type
         if "diffq." in str(error):
-            raise NotWeights("these quantised weights need the package diffq") from error
+            raise NotWeights(NEEDS_DIFFQ) from error
         raise NotWeights(DAMAGED) from error
     if not isinstance(package, dict) or package.get("klass") not in networks:
-        raise NotWeights("the file does not hold a Demucs network")
+        raise NotWeights(NO_NETWORK)
     return package
 
 
@@ -172,7 +178,7 @@ def _plain_state(package: dict[str, Any]) -> dict[str, torch.Tensor]:
     if state.get("__quantized"):
         state = load_model(package | {"kwargs": dict(package["kwargs"])}).state_dict()
     if not all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()):
-        raise NotWeights("the file does not hold a Demucs network")
+        raise NotWeights(NO_NETWORK)
     return state
 
 
@@ -180,7 +186,7 @@ def _as_json(value: Any) -> Any:
     """As Demucs writes arguments that JSON does not know."""
     if isinstance(value, Fraction):
         return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
-    raise NotWeights("the network takes arguments that are not plain values")
+    raise NotWeights(NO_NETWORK)
 
 
 def _check_equal(state: dict[str, torch.Tensor], target: Path) -> None:

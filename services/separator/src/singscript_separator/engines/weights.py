@@ -32,7 +32,15 @@ import yaml
 from singscript_core.errors import EngineUnavailable
 from singscript_core.events import Progress
 from singscript_separator.engines import released
-from singscript_separator.engines.convert import DAMAGED, NotWeights, convert, origin, origin_of
+from singscript_separator.engines.convert import (
+    DAMAGED,
+    NEEDS_DIFFQ,
+    NO_NETWORK,
+    NotWeights,
+    convert,
+    origin,
+    origin_of,
+)
 from singscript_separator.engines.download import DownloadFailed, disk_trouble, download
 
 if TYPE_CHECKING:  # torch and demucs take seconds and 200 MB; only loading needs them
@@ -191,9 +199,27 @@ def hub_repo_name(name: str) -> str:
     return "Demucs-" + name
 
 
+def store_dir(models_dir: Path) -> Path:
+    """Where weights are kept: the models folder, or where that is read-only a folder of the user's cache.
+
+    Raises:
+        DownloadFailed: both are read-only.
+    """
+    for folder in (models_dir, _cache_dir(models_dir)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    raise DownloadFailed(
+        "SINGSCRIPT_MODELS_DIR and the user's cache are read-only. Let this user write to one of them."
+    )
+
+
 def _fetch(signature: str, recipe: Recipe, models_dir: Path) -> Generator[Progress]:
     """One checkpoint; bytes are those of its own file."""
-    store = _store_dir(models_dir)
+    store = store_dir(models_dir)
     work = store / ".downloads"
     work.mkdir(exist_ok=True)
     with (work / f"{signature}.lock").open("ab") as lock:  # which ends with the process, however that ends
@@ -261,20 +287,6 @@ def _locked(file: IO[bytes]) -> bool:
     return True
 
 
-def _store_dir(models_dir: Path) -> Path:
-    """Where weights are kept: the models folder, or where that is read-only a folder of the user's cache."""
-    for folder in (models_dir, _cache_dir(models_dir)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            return folder
-    raise DownloadFailed(
-        "SINGSCRIPT_MODELS_DIR and the user's cache are read-only. Let this user write to one of them."
-    )
-
-
 def _cache_dir(models_dir: Path) -> Path:
     # Two models folders may have different checkpoints of one name.
     key = hashlib.sha256(str(models_dir.absolute()).encode()).hexdigest()[:12]
@@ -331,7 +343,7 @@ def _in_hub_cache(signature: str, recipe: Recipe) -> Path | None:
 
 
 def _refusal(signature: str, why: NotWeights) -> WeightsRefused:
-    return WeightsRefused(f"The weights {signature} cannot be used: {why}. Remove them and get them again.")
+    return WeightsRefused(f"The weights {signature} cannot be used: {why}")
 
 
 def _load(signature: str, path: Path) -> Model:
@@ -342,7 +354,7 @@ def _load(signature: str, path: Path) -> Model:
     except NotWeights as error:
         raise _refusal(signature, error) from error
     except SystemExit:  # how Demucs says that a package is missing
-        raise _refusal(signature, NotWeights("these quantised weights need the package diffq")) from None
+        raise _refusal(signature, NotWeights(NEEDS_DIFFQ)) from None
     except Exception as error:  # what a damaged file raises has no common type
         raise _refusal(signature, NotWeights(DAMAGED)) from error
 
@@ -354,9 +366,9 @@ def _load_safetensors(path: Path) -> Model:
     with safe_open(str(path), framework="pt") as file:
         metadata = file.metadata()
     if metadata["klass"] not in _NETWORKS:
-        raise NotWeights("the file does not hold a Demucs network")
+        raise NotWeights(NO_NETWORK)
     if not all(name.startswith("diffq.") for name in _class_names(json.loads(metadata.get("structure", "null")))):
-        raise NotWeights("the file names classes that no weights need")
+        raise NotWeights(NO_NETWORK)
     return load_safetensors_model(path)
 
 
