@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -155,6 +157,29 @@ def doctor() -> None:
     out_console.print(table)
     if any(one.state == "bad" for one in findings):
         raise typer.Exit(EXIT_FAILED)
+
+
+models_app = typer.Typer(help="Weights of separation models, in SINGSCRIPT_MODELS_DIR.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+
+@models_app.command(epilog="Exit status: 0 done · 1 weights could not be had · 2 wrong usage · 130 interrupted.")
+def pull(names: Annotated[list[str], typer.Argument(metavar="NAME", help="Such as htdemucs.")]) -> None:
+    """Download and convert the weights of models before they are needed; what is there is left alone."""
+    _models("pull", *names)
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """Say which models there are, and which are on this machine."""
+    _models("list")
+
+
+def _models(*arguments: str) -> None:
+    """The separator's own command, in a process of its own: whoever only starts services loads none of their code."""
+    with _failures():
+        command = [sys.executable, "-m", "singscript_separator.models", *arguments]
+        raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
 @contextmanager
