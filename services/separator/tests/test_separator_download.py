@@ -241,7 +241,7 @@ def test_a_full_disk_is_said(web: Web, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DownloadFailed, match=r"is full\. Make room"):
         got(web.source("x"), tmp_path / "x")
-    assert "Let this user write" in disk_trouble(PermissionError(errno.EACCES, "")).message
+    assert "Let this user do both" in disk_trouble(PermissionError(errno.EACCES, "")).message
 
 
 def test_released_safetensors_are_kept_as_they_came(

@@ -22,6 +22,7 @@ from demucs.states import load_model
 from safetensors.torch import load_file, save_file
 
 from singscript_separator.engines import convert, released, weights
+from singscript_separator.engines.download import DownloadFailed
 from singscript_separator.engines.weights import Recipe, WeightsRefused
 
 SIGNATURE = "955717e8"  # the one checkpoint of htdemucs
@@ -300,6 +301,19 @@ def test_a_child_that_takes_too_long_is_ended(
         list(convert.convert(models_dir / "tiny.th", tmp_path / "tiny.safetensors"))
 
 
+def test_a_disk_without_room_is_said(models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk cannot be filled up by a test: the child is made to see a full one."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import collections, shutil\n"
+        "shutil.disk_usage = lambda path: collections.namedtuple('Usage', 'total used free')(9, 9, 0)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    shutil.copy(models_dir / "tiny.th", tmp_path)
+    with pytest.raises(DownloadFailed, match="disk of SINGSCRIPT_MODELS_DIR is full"):
+        fetched("tiny", tmp_path)
+    assert not (tmp_path / "tiny.safetensors").exists()
+
+
 def test_quantised_weights_say_what_they_need(
     package: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,15 +357,16 @@ def test_models_that_do_not_fit_together_are_refused(package: dict[str, Any], tm
 def test_models_of_ones_own_are_known_beside_the_released_ones(package: dict[str, Any], tmp_path: Path) -> None:
     safetensors(package, tmp_path / "mine.safetensors")
     torch.save(package, tmp_path / "older-0123abcd.th")
+    torch.save(package, tmp_path / "take-2.th")
     torch.save(package, tmp_path / f"{SIGNATURE}.th")  # of htdemucs, no model of one's own
     safetensors(package, tmp_path / "part.safetensors")
     (tmp_path / "bag.yaml").write_text("models: [part]\n")
     (tmp_path / "broken.yaml").write_text("models: 7\n")
     known = weights.known_models(tmp_path)
-    assert known[:3] == ["bag", "mine", "older"]
-    assert {"htdemucs", "htdemucs_ft", "mdx_extra_q", "repro_mdx_a"} < set(known[3:])
+    assert known[:4] == ["bag", "mine", "older", "take-2"]
+    assert {"htdemucs", "htdemucs_ft", "mdx_extra_q", "repro_mdx_a"} < set(known[4:])
     assert all(weights.find_recipe(name, tmp_path) for name in known)
-    assert weights.known_models(tmp_path / "nowhere") == known[3:]
+    assert weights.known_models(tmp_path / "nowhere") == known[4:]
 
 
 def test_every_released_checkpoint_is_pinned_where_demucs_has_it() -> None:

@@ -7,12 +7,14 @@ network as JSON. A quantised checkpoint comes out as plain weights, so that noth
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -36,7 +38,7 @@ _AGAIN = "Remove it and get it again."
 DAMAGED = f"the file is damaged, or holds something other than weights. {_AGAIN}"
 NO_NETWORK = "the file does not hold a Demucs network. Put one there that does."
 NEEDS_DIFFQ = "they are quantised. Install the package diffq (not for commercial use), or choose another model."
-_REFUSED = 3
+_REFUSED, _DISK_FAILED = 3, 4
 _ORIGIN = "singscript_origin"
 
 
@@ -54,7 +56,7 @@ def convert(pickle: Path, target: Path) -> Generator[None]:
         Nothing, about twice a second; the child ends with the generator, however that ends.
     Raises:
         NotWeights: the pickle is damaged, or is no checkpoint of a Demucs network.
-        OSError: the child cannot be started.
+        OSError: the child cannot be started, or the disk failed it.
     """
     command = [sys.executable, "-m", "singscript_separator.engines.convert", str(pickle), str(target)]
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
@@ -73,6 +75,8 @@ def convert(pickle: Path, target: Path) -> Generator[None]:
         said = child.stdout.read().decode(errors="replace").strip()
     if child.returncode == _REFUSED:
         raise NotWeights(said)
+    if child.returncode == _DISK_FAILED and said.isdecimal():
+        raise OSError(int(said), os.strerror(int(said)))
     if child.returncode != 0:
         raise NotWeights(DAMAGED)
 
@@ -95,7 +99,7 @@ def origin_of(checkpoint: Path) -> str | None:
 
 
 def main() -> None:
-    """The child: SOURCE TARGET; a refusal is one line on standard output."""
+    """The child: SOURCE TARGET; a refusal, or the number of an error, is one line on standard output."""
     limits = [
         (resource.RLIMIT_DATA, MAX_DATA_BYTES),
         (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
@@ -112,6 +116,9 @@ def main() -> None:
     except NotWeights as refusal:
         print(refusal)
         sys.exit(_REFUSED)
+    except OSError as error:
+        print(error.errno)
+        sys.exit(_DISK_FAILED)
 
 
 def _convert(source: Path, target: Path) -> None:
@@ -126,6 +133,8 @@ def _convert(source: Path, target: Path) -> None:
         "args": json.dumps(package["args"], default=_as_json),
         "kwargs": json.dumps(package["kwargs"], default=_as_json),
     }
+    if shutil.disk_usage(target.parent).free < sum(tensor.nbytes for tensor in state.values()) + 1_000_000:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # which `save_file` does not tell from other failures
     save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, target, metadata)
     _check_equal(state, target)
     target.chmod(0o644)  # others than the one who pulled it may serve it
@@ -195,7 +204,7 @@ def _check_equal(state: dict[str, torch.Tensor], target: Path) -> None:
     written = load_file(target)
     same = written.keys() == state.keys() and all(_bits_equal(t, written[name]) for name, t in state.items())
     if not same:
-        raise OSError("what was written is not what was read")
+        raise OSError(errno.EIO, "what was written is not what was read")
 
 
 def _bits_equal(one: torch.Tensor, other: torch.Tensor) -> bool:

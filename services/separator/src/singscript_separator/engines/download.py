@@ -76,7 +76,7 @@ def disk_trouble(error: OSError) -> DownloadFailed:
     """What a failure of the disk means to the user."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DownloadFailed("The disk of SINGSCRIPT_MODELS_DIR is full. Make room, or name a folder on another disk.")
-    return DownloadFailed("Weights cannot be written to SINGSCRIPT_MODELS_DIR. Let this user write there.")
+    return DownloadFailed("SINGSCRIPT_MODELS_DIR cannot be read or written. Let this user do both.")
 
 
 class _Wrong(Exception):

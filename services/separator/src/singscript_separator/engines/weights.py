@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # torch and demucs take seconds and 200 MB; only loading need
     from demucs.apply import BagOfModels, Model
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_CHECKSUM = re.compile(r"-[0-9a-f]+$")
+_CHECKSUM = re.compile(r"-[0-9a-f]{8,64}$")
 _NETWORKS = {"demucs.demucs.Demucs", "demucs.hdemucs.HDemucs", "demucs.htdemucs.HTDemucs"}
 _WAIT_S = 0.5
 
