@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from singscript_core.errors import BrokenStream, Cancelled
+from singscript_core.stopping import Stop
 from singscript_serving.bridge import Relay, run_engine
 
 
@@ -131,3 +132,64 @@ async def test_an_engine_that_ends_early_ends_the_stream() -> None:
 
     async with aclosing(run_engine(first_only, endless([]), capacity=2)) as results:
         assert [one async for one in results] == [1]
+
+
+async def test_stop_is_set_when_all_has_been_given() -> None:
+    stop = Stop()
+    async with aclosing(run_engine(double, source([1, 2]), stop=stop)) as results:
+        async for _ in results:
+            assert not stop.is_set
+        assert stop.is_set
+
+
+async def test_stop_is_set_after_an_error() -> None:
+    def fail(numbers: Iterator[int]) -> Iterator[int]:
+        yield next(numbers)
+        assert not stop.is_set
+        raise ValueError("engine")
+
+    stop = Stop()
+    with pytest.raises(ValueError, match="engine"):
+        async with aclosing(run_engine(fail, source([1, 2]), stop=stop)) as results:
+            async for _ in results:
+                pass
+    assert stop.is_set
+
+
+def elsewhere(stop: Stop, waits: threading.Event) -> Callable[[Iterator[int]], Iterator[int]]:
+    """An engine that gives its first input and then waits for neither input nor output, but until it is stopped."""
+
+    def engine(numbers: Iterator[int]) -> Iterator[int]:
+        yield next(numbers)
+        stopped = threading.Event()
+        stop.on_set(stopped.set)
+        waits.set()
+        assert stopped.wait(30)
+        raise Cancelled("The caller went away.")
+
+    return engine
+
+
+async def test_a_consumer_that_leaves_stops_an_engine_that_waits_for_something_else() -> None:
+    stop, waits = Stop(), threading.Event()
+    async with aclosing(run_engine(elsewhere(stop, waits), source([1, 2]), stop=stop)) as results:
+        assert await anext(results) == 1
+        await asyncio.to_thread(waits.wait, 30)
+        assert not stop.is_set
+    assert stop.is_set and no_engine_threads()
+
+
+async def test_a_task_that_is_cancelled_stops_an_engine_that_waits_for_something_else() -> None:
+    stop, waits = Stop(), threading.Event()
+
+    async def use() -> None:
+        async with aclosing(run_engine(elsewhere(stop, waits), source([1, 2]), stop=stop)) as results:
+            async for _ in results:
+                pass
+
+    task = asyncio.create_task(use())
+    await asyncio.to_thread(waits.wait, 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stop.is_set and no_engine_threads()

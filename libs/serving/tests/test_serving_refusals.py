@@ -32,6 +32,9 @@ class Refusing(separator_pb2_grpc.SeparatorServiceServicer):
     ) -> separator_pb2.ListModelsResponse:
         return separator_pb2.ListModelsResponse()
 
+    async def GetLoad(self, request: separator_pb2.GetLoadRequest, context: object) -> separator_pb2.GetLoadResponse:
+        return separator_pb2.GetLoadResponse()
+
     async def Separate(
         self, request_iterator: AsyncIterator[Request], context: object
     ) -> AsyncGenerator[separator_pb2.SeparateResponse]:

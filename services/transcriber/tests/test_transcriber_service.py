@@ -265,6 +265,9 @@ class Upstream(separator_pb2_grpc.SeparatorServiceServicer, downloader_pb2_grpc.
     async def ListModels(self, request: Any, context: Any) -> separator_pb2.ListModelsResponse:
         raise NotImplementedError
 
+    async def GetLoad(self, request: Any, context: Any) -> separator_pb2.GetLoadResponse:
+        raise NotImplementedError
+
     async def Probe(self, request: Any, context: Any) -> downloader_pb2.ProbeResponse:
         raise NotImplementedError
 
