@@ -14,8 +14,9 @@ from pathlib import Path
 
 from parts import DEPLOYABLE, EDITABLE, PROTOS, ROOT, requirements, with_own_parts
 
-# Resolved to nothing: a `torch` from the default index brings gigabytes of CUDA, and `triton` serves no CPU.
-NEVER = "torch ; sys_platform == 'never'\ntriton ; sys_platform == 'never'\n"
+# Resolved to nothing: a `torch` from the default index brings gigabytes of CUDA, `triton` serves no CPU, and what
+# OpenVINO would report to its maker is nobody's business.
+NEVER = "".join(f"{name} ; sys_platform == 'never'\n" for name in ("torch", "triton", "openvino-telemetry"))
 
 
 def compile_lock(wanted: list[str], out: Path, constraints: Path | None, *, upgrade: bool) -> None:

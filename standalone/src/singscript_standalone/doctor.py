@@ -77,7 +77,8 @@ def _engines(addresses: dict[str, str]) -> list[Finding]:
     with grpc.insecure_channel(addresses["separator"], options=options) as channel:
         stub = separator_pb2_grpc.SeparatorServiceStub(channel)
         for one in stub.ListModels(separator_pb2.ListModelsRequest(), timeout=ENGINES_S).models:
-            found.append(_engine("separator", one.engine, one.model, one.available, one.problem))
+            if one.is_default or one.available:
+                found.append(_engine("separator", one.engine, one.model, one.available, one.problem))
     with grpc.insecure_channel(addresses["transcriber"], options=options) as channel:
         stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
         for one in stub.ListEngines(transcriber_pb2.ListEnginesRequest(), timeout=ENGINES_S).engines:
@@ -100,7 +101,8 @@ def _engine(stage: str, engine: str, model: str, available: bool, problem: str) 
 def _keys_and_weights() -> list[Finding]:
     key = bool(os.environ.get("OPENAI_API_KEY"))
     models = ModelSettings()
-    files = list(models.models_dir.iterdir()) if models.models_dir.is_dir() else []
+    found = list(models.models_dir.iterdir()) if models.models_dir.is_dir() else []
+    files = [path for path in found if not path.name.startswith(".")]
     detail = f"{len(files)} in {models.models_dir}" if files else f"none in {models.models_dir}"
     return [
         Finding("keys", "OPENAI_API_KEY", "ok" if key else "missing", "set" if key else "not set"),

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import janus
 
 from singscript_core.errors import Cancelled
+from singscript_core.stopping import Stop
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -46,6 +47,8 @@ async def run_engine(
     engine: Callable[[Iterator[In]], Iterator[Out]],
     source: AsyncGenerator[In | Relay[M]],
     capacity: int = 8,
+    *,
+    stop: Stop | None = None,
 ) -> AsyncGenerator[Out | Relay[M]]:
     """Runs `engine` on a thread over what `source` yields; yields its results and, as they come, relayed messages.
 
@@ -58,6 +61,7 @@ async def run_engine(
         engine: blocking; from an iterator of inputs to an iterator of outputs.
         source: inputs, and Relay items that skip the engine; closed at the end.
         capacity: how many items each queue holds.
+        stop: set when the generator ends in whatever way, for an engine that waits for more than its input and output.
     """
     inputs: janus.Queue[In | _End | _Failed] = janus.Queue(capacity)
     outputs: janus.Queue[Out | Relay[M] | _End | _Failed] = janus.Queue(capacity)
@@ -124,6 +128,8 @@ async def run_engine(
     finally:
         inputs.shutdown(immediate=True)
         outputs.shutdown(immediate=True)
+        if stop:
+            stop.set()
         feeder.cancel()
         await asyncio.gather(feeder, return_exceptions=True)
         # The engine sees the shutdown at its next input or output; a computation under way ends first.

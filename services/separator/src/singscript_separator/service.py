@@ -15,20 +15,23 @@ from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 
 from singscript_audio.chunks import ChunkWriter, audio_format
 from singscript_audio.decode import NoAudio
+from singscript_audio.writers import FORMATS
 from singscript_core.errors import InvalidInput
 from singscript_core.events import Progress, StageEvent
 from singscript_core.settings import ModelSettings
+from singscript_core.stopping import Stop
 from singscript_separator import sources
 from singscript_separator.artifacts import StemFiles
 from singscript_separator.choice import choose, named
-from singscript_separator.engines import Block, Engine
-from singscript_separator.engines.demucs import Demucs
+from singscript_separator.engines import Block, Engine, Ready, Split
+from singscript_separator.engines.demucs import Demucs, Options
 from singscript_separator.engines.passthrough import Passthrough
 from singscript_separator.engines.reach import Reach
+from singscript_separator.engines.scheduler import Scheduler
 from singscript_separator.settings import SeparatorSettings
 from singscript_separator.sources import Sound, SoundFormat
 from singscript_serving.bridge import Relay, run_engine
-from singscript_serving.events import to_proto
+from singscript_serving.events import duration, to_proto
 from singscript_serving.requests import first_config
 from singscript_serving.server import Service
 from singscript_serving.status import UpstreamNotConfigured
@@ -41,11 +44,18 @@ Response = separator_pb2.SeparateResponse
 
 def separator(settings: SeparatorSettings, models: ModelSettings, store: ObjectStore | None) -> Service:
     """The service, ready to be served. Without a `store` it announces no artifacts and takes no stored objects."""
+    scheduler = Scheduler()
+    options = Options(
+        settings.separator_overlap,
+        settings.separator_instrumental,
+        settings.separator_backend,
+        settings.separator_threads,
+    )
     engines: tuple[Engine, ...] = (
-        Demucs(settings.separator_model, models.models_dir, models.allow_model_download, Reach()),
+        Demucs(settings.separator_model, models.models_dir, models.allow_model_download, Reach(), scheduler, options),
         Passthrough(),
     )
-    servicer = _Servicer(settings, {engine.name: engine for engine in engines}, store)
+    servicer = _Servicer(settings, {engine.name: engine for engine in engines}, scheduler, store)
 
     async def check_engines() -> None:
         await asyncio.to_thread(servicer.problems)
@@ -57,10 +67,23 @@ def separator(settings: SeparatorSettings, models: ModelSettings, store: ObjectS
     )
 
 
+class UnknownStem(InvalidInput):
+    """The request names a stem that does not come out."""
+
+    reason = "UNKNOWN_STEM"
+
+
 class _Servicer(separator_pb2_grpc.SeparatorServiceServicer):
-    def __init__(self, settings: SeparatorSettings, engines: dict[str, Engine], store: ObjectStore | None) -> None:
+    def __init__(
+        self,
+        settings: SeparatorSettings,
+        engines: dict[str, Engine],
+        scheduler: Scheduler,
+        store: ObjectStore | None,
+    ) -> None:
         self._settings = settings
         self._engines = engines
+        self._scheduler = scheduler
         self._store = store
 
     def problems(self) -> dict[str, str]:
@@ -70,14 +93,44 @@ class _Servicer(separator_pb2_grpc.SeparatorServiceServicer):
     async def ListModels(
         self, request: separator_pb2.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> separator_pb2.ListModelsResponse:
-        problems = await asyncio.to_thread(self.problems)
-        models = [
+        return separator_pb2.ListModelsResponse(models=await asyncio.to_thread(self._models))
+
+    def _models(self) -> list[separator_pb2.SeparatorModel]:
+        return [
             separator_pb2.SeparatorModel(
-                engine=name, model=self._engines[name].default_model, available=not problem, problem=problem
+                engine=name,
+                model=model,
+                available=not problem,
+                problem=problem,
+                is_default=model == engine.default_model,
             )
-            for name, problem in problems.items()
+            for name, engine in self._engines.items()
+            for model in engine.models
+            for problem in [engine.problem(model)]
         ]
-        return separator_pb2.ListModelsResponse(models=models)
+
+    async def GetLoad(
+        self, request: separator_pb2.GetLoadRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> separator_pb2.GetLoadResponse:
+        load = self._scheduler.load()
+        return separator_pb2.GetLoadResponse(
+            open_streams=load.open_lanes,
+            queued_segments=load.queued,
+            computing_segments=load.computing,
+            expected_wait=None if load.expected_wait_s is None else duration(load.expected_wait_s),
+        )
+
+    def _files(
+        self, asked: separator_pb2.StemFormat.ValueType
+    ) -> Callable[[Sequence[str], SoundFormat], StemFiles] | None:
+        """What makes the files of a stream; None without a storage."""
+        store = self._store
+        if store is None:
+            return None
+        suffix = separator_pb2.StemFormat.Name(asked).removeprefix("STEM_FORMAT_").lower()
+        file_format = FORMATS[self._settings.separator_format if suffix == "unspecified" else suffix]
+        clip = self._settings.separator_clip
+        return lambda stems, fmt: StemFiles(store, stems, fmt.sample_rate_hz, fmt.channels, file_format, clip)
 
     async def Separate(
         self,
@@ -86,12 +139,19 @@ class _Servicer(separator_pb2_grpc.SeparatorServiceServicer):
     ) -> AsyncGenerator[Response]:
         config = await first_config(request_iterator)
         wanted = named(self._engines, config.engines or self._settings.separator_engines)
+        stop = Stop()
         separate = partial(
-            _separated, wanted=wanted, model=config.model, stems=_wanted_stems(config.stems), store=self._store
+            _separated,
+            wanted=wanted,
+            model=config.model,
+            split="all" if config.split == separator_pb2.SPLIT_ALL else "vocals",
+            streamed=config.stems,
+            files=self._files(config.format),
+            stop=stop,
         )
         match config.WhichOneof("source"):
             case "inline":
-                results = run_engine(separate, sources.inline(config.inline, request_iterator))
+                results = run_engine(separate, sources.inline(config.inline, request_iterator), stop=stop)
             case "download":
                 if not self._settings.downloader:
                     raise UpstreamNotConfigured(
@@ -99,12 +159,12 @@ class _Servicer(separator_pb2_grpc.SeparatorServiceServicer):
                     )
                 timeout_s = context.time_remaining()
                 source = sources.downloaded(config.download, self._settings.downloader, timeout_s)
-                results = run_engine(separate, source)
+                results = run_engine(separate, source, stop=stop)
             case "object":
                 if self._store is None:
                     raise InvalidInput("This separator has no storage to read from. Send the audio itself.")
                 stored = partial(sources.stored, config.object.key, self._store, self._settings.max_duration_s)
-                results = run_engine(lambda _: _closing(stored, separate), _nothing())
+                results = run_engine(lambda _: _closing(stored, separate), _nothing(), stop=stop)
             case None:
                 raise InvalidInput("The config names no source. Set inline, object or download.")
         async with aclosing(results):
@@ -112,10 +172,25 @@ class _Servicer(separator_pb2_grpc.SeparatorServiceServicer):
                 yield result.message if isinstance(result, Relay) else result
 
 
-def _wanted_stems(stems: Sequence[media_pb2.Stem.ValueType]) -> tuple[media_pb2.Stem.ValueType, ...]:
-    if not set(stems) <= {media_pb2.STEM_VOCALS, media_pb2.STEM_INSTRUMENTAL}:
-        raise InvalidInput("Only vocals and instrumental can be had. Name one of them, both, or none for both.")
-    return tuple(dict.fromkeys(stems)) or (media_pb2.STEM_VOCALS, media_pb2.STEM_INSTRUMENTAL)
+def _stem(name: str) -> media_pb2.Stem.ValueType | None:
+    """How the contract calls a stem; None for one of somebody's own model that it does not know."""
+    value = media_pb2.Stem.DESCRIPTOR.values_by_name.get(f"STEM_{name.upper()}")
+    return value and media_pb2.Stem.ValueType(value.number)
+
+
+def _streamed(wanted: Sequence[media_pb2.Stem.ValueType], stems: Sequence[str]) -> dict[str, media_pb2.Stem.ValueType]:
+    """Which stems to send, by name: the wanted ones, or all of them.
+
+    Raises:
+        UnknownStem: a wanted one does not come out.
+    """
+    sent = {name: stem for name in stems if (stem := _stem(name)) is not None}
+    if missing := set(wanted) - set(sent.values()):
+        names = ", ".join(sorted(media_pb2.Stem.Name(stem).removeprefix("STEM_").lower() for stem in missing))
+        raise UnknownStem(
+            f"What comes out is {', '.join(stems)}: there is no {names}. Name other stems or another split."
+        )
+    return {name: stem for name, stem in sent.items() if not wanted or stem in wanted}
 
 
 def _separated(
@@ -123,31 +198,31 @@ def _separated(
     *,
     wanted: Sequence[Engine],
     model: str,
-    stems: Sequence[media_pb2.Stem.ValueType],
-    store: ObjectStore | None,
+    split: Split,
+    streamed: Sequence[media_pb2.Stem.ValueType],
+    files: Callable[[Sequence[str], SoundFormat], StemFiles] | None,
+    stop: Stop,
 ) -> Iterator[Response]:
     """The whole work of a stream, blocking: choose an engine, separate, send, keep."""
-    ready, passed_over = choose(wanted, model)
-    for event in (ready.chosen, *passed_over, *ready.warnings):
-        yield _event(event)
+    ready = yield from _events(choose(wanted, model, split))
+    sent = _streamed(streamed, ready.stems)
     fmt = next(sound)
     assert isinstance(fmt, SoundFormat)
     if fmt.media:
         yield Response(media=fmt.media)
     yield Response(format=audio_format(fmt.sample_rate_hz, fmt.channels))
     with ExitStack() as opened:
-        files = opened.enter_context(StemFiles(store, fmt.sample_rate_hz, fmt.channels)) if store else None
-        writers = {stem: ChunkWriter(fmt.channels, stem) for stem in stems}
+        kept = opened.enter_context(files(ready.stems, fmt)) if files else None
+        writers = {name: ChunkWriter(fmt.channels, stem) for name, stem in sent.items()}
         done_samples, reported_s = 0, time.monotonic()
-        blocks = _blocks(sound, files)
-        for part in ready.separate(blocks, sample_rate_hz=fmt.sample_rate_hz, channels=fmt.channels):
-            if files:
-                files.write(part)
-            for stem, writer in writers.items():
-                block = part.vocals if stem == media_pb2.STEM_VOCALS else part.instrumental
-                for chunk in writer.chunks(block):
+        blocks = _blocks(sound, kept)
+        for part in ready.separate(blocks, sample_rate_hz=fmt.sample_rate_hz, channels=fmt.channels, stop=stop):
+            if kept:
+                kept.write(part.parts)
+            for name, writer in writers.items():
+                for chunk in writer.chunks(part.parts[name]):
                     yield Response(chunk=chunk)
-            done_samples += len(part.vocals)
+            done_samples += part.samples
             if time.monotonic() - reported_s >= PROGRESS_S:
                 yield _event(Progress(done_samples / fmt.sample_rate_hz, fmt.duration_s))
                 reported_s = time.monotonic()
@@ -156,16 +231,26 @@ def _separated(
         for writer in writers.values():
             yield Response(trailer=writer.trailer())
         yield _event(Progress(done_samples / fmt.sample_rate_hz, fmt.duration_s, finished=True))
-        if files:
-            for kept in files.store(ready.chosen):
-                yield _event(kept)
+        if kept:
+            params = {"engine": ready.chosen.engine, "model": ready.chosen.model, **ready.params}
+            for stored in kept.store(params):
+                yield _event(stored)
 
 
-def _blocks(sound: Iterator[Sound], files: StemFiles | None) -> Iterator[Block]:
+def _events(events: Generator[StageEvent, None, Ready]) -> Generator[Response, None, Ready]:
+    """Sends what is yielded; returns what is returned."""
+    while True:
+        try:
+            yield _event(next(events))
+        except StopIteration as end:
+            return end.value
+
+
+def _blocks(sound: Iterator[Sound], kept: StemFiles | None) -> Iterator[Block]:
     for block in sound:
         assert not isinstance(block, SoundFormat)
-        if files:
-            files.hear(block)
+        if kept:
+            kept.hear(block)
         yield block
 
 

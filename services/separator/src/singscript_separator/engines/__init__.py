@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singscript_core.events import EngineChosen, Warned
+from singscript_core.events import EngineChosen, Progress, Warned
+from singscript_core.stopping import Stop
 
 # float32 samples of shape (n, channels), full scale at -1.0 and 1.0.
 Block = NDArray[np.float32]
 
 
+# What the sound is split into: vocals and instrumental, or every source that the model knows.
+Split = Literal["vocals", "all"]
+
+
 @dataclass(frozen=True, slots=True)
 class Stems:
-    """The two parts of a stretch of sound; they add up to it.
+    """The parts of a stretch of sound.
 
     Attributes:
         first_sample: index of the first sample frame, counted from the start of the sound.
-        vocals, instrumental: shape (n, channels), at the rate and channels of the input.
+        parts: by name, in an order that stays; each of shape (n, channels), at the rate and channels of the input.
     """
 
     first_sample: int
-    vocals: Block
-    instrumental: Block
+    parts: dict[str, Block]
+
+    @property
+    def samples(self) -> int:
+        return len(next(iter(self.parts.values())))
 
 
 class Separate(Protocol):
     """Splits a sound. Stems follow each other without gap or overlap and are exactly as long as the input."""
 
-    def __call__(self, blocks: Iterator[Block], *, sample_rate_hz: int, channels: int) -> Iterator[Stems]: ...
+    def __call__(
+        self, blocks: Iterator[Block], *, sample_rate_hz: int, channels: int, stop: Stop
+    ) -> Iterator[Stems]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +51,16 @@ class Ready:
 
     Attributes:
         chosen: the engine, model and device that do the work.
+        stems: names of the parts that come out.
         separate: the work.
+        params: what else the result depends on, by name.
         warnings: what the user must know when this engine does the work.
     """
 
     chosen: EngineChosen
+    stems: tuple[str, ...]
     separate: Separate
+    params: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[Warned, ...] = ()
 
 
@@ -61,13 +75,20 @@ class Engine(Protocol):
         """Empty for an engine without models."""
         ...
 
+    @property
+    def models(self) -> Sequence[str]:
+        """Names of the models that it knows, whether or not they are here; one empty name for an engine without."""
+        ...
+
     def problem(self, model: str) -> str:
         """Why `model` cannot be used and what to do about it; empty when it can. Answers within 5 s."""
         ...
 
-    def ready(self, model: str) -> Ready:
+    def ready(self, model: str, split: Split) -> Generator[Progress, None, Ready]:
         """Gets `model` ready; its weights are loaded, and downloaded before where that is allowed.
 
+        Yields:
+            Bytes done while weights are downloaded.
         Raises:
             EngineUnavailable: it lacks what it needs.
         """

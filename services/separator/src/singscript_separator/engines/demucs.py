@@ -1,37 +1,46 @@
-"""Demucs (Défossez et al.), any released model or bag, window after window.
-
-Each window is split, computed and joined by `demucs.apply.apply_model`; only two windows are ever held. The network
-wants its input normalised by the mean and deviation of the whole track, which a stream does not know yet: here they
-are those of everything up to the end of the window, so an input no longer than one window comes out just as Demucs has
-it. The instrumental is the mix minus the vocals.
-"""
+"""Demucs (Défossez et al.): every released model and bag, or one of your own, as a stream."""
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
-import numpy as np
-
-from singscript_audio.resample import Resampler
 from singscript_core.errors import EngineUnavailable
-from singscript_core.events import EngineChosen
-from singscript_separator.engines import Block, Ready, Stems, weights
+from singscript_core.events import EngineChosen, Progress
+from singscript_separator.engines import Ready, Split, weights
+from singscript_separator.engines.backends import Backend
+from singscript_separator.engines.bag import Bag, bag_of, needed
 from singscript_separator.engines.reach import Reach
-from singscript_separator.engines.windows import cross_faded
+from singscript_separator.engines.scheduler import Scheduler
+from singscript_separator.engines.separation import separate
+from singscript_separator.engines.weights import Recipe, WeightsRefused
 
-if TYPE_CHECKING:  # torch and demucs take seconds and 200 MB; they are imported by the first separation
-    import torch
-    from demucs.apply import BagOfModels
+# Of every released model; those with more have them at the end.
+RELEASED_SOURCES = ("drums", "bass", "other", "vocals")
 
-# Longer windows cost less overlap; shorter ones answer, and notice a cancelled call, sooner.
-WINDOW_S = 20.0
-FADE_S = 1.5
-OVERLAP = 0.25  # of the segments within a window, Demucs' own default
+# What the instrumental is: the input minus the vocals, which add up to it exactly; or the sum of all other stems.
+Instrumental = Literal["mix-minus-vocals", "sum-of-others"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How separation is done, whatever the model.
+
+    Attributes:
+        overlap: of the segments, from 0 to 1. Demucs has 0.25; 0.1 takes five sixths of the time.
+        instrumental: how it is made.
+        backend: what computes.
+        threads: see `backends.network`.
+    """
+
+    overlap: float = 0.25
+    instrumental: Instrumental = "mix-minus-vocals"
+    backend: Backend = "auto"
+    threads: int = 0
 
 
 class Demucs:
@@ -42,46 +51,86 @@ class Demucs:
         models_dir: where weights are looked for first, and kept when downloaded.
         allow_download: whether weights may be fetched from the hub.
         reach: finds out whether the hub answers.
+        scheduler: owns the compute.
     """
 
     name = "demucs"
 
-    def __init__(self, default_model: str, models_dir: Path, allow_download: bool, reach: Reach) -> None:
+    def __init__(
+        self,
+        default_model: str,
+        models_dir: Path,
+        allow_download: bool,
+        reach: Reach,
+        scheduler: Scheduler,
+        options: Options = Options(),
+    ) -> None:
         self.default_model = default_model
         self._models_dir = models_dir
         self._allow_download = allow_download
         self._reach = reach
+        self._scheduler = scheduler
+        self._options = options
         self._loading = threading.Lock()
-        self._computing = threading.Lock()
         # The model that was used last; a second one takes its place, as each needs hundreds of megabytes.
-        self._loaded: tuple[str, BagOfModels] | None = None
+        self._loaded: tuple[str, bool, Bag] | None = None
         self._refused: dict[str, str] = {}  # model -> why its weights could not be used when last tried
 
+    @property
+    def models(self) -> list[str]:
+        return weights.known_models(self._models_dir)
+
     def problem(self, model: str) -> str:
-        return self._refused.get(model) or self._missing(model)
+        if model in self._refused:
+            return self._refused[model]
+        try:
+            return self._missing(self._recipe(model, every_source=False))
+        except EngineUnavailable as error:
+            return error.message
 
-    def ready(self, model: str) -> Ready:
-        if problem := self._missing(model):
+    def ready(self, model: str, split: Split) -> Generator[Progress, None, Ready]:
+        every_source = split == "all" or self._options.instrumental == "sum-of-others"
+        recipe = self._recipe(model, every_source)
+        if problem := self._missing(recipe):
             raise EngineUnavailable(problem, metadata={"engine": self.name})
-        with self._loading:
-            if self._loaded is None or self._loaded[0] != model:
-                self._loaded = (model, self._load(model))
-            bag = self._loaded[1]
-        device = next(bag.parameters()).device
-        return Ready(EngineChosen(self.name, model, device.type), partial(separate, bag=bag, computing=self._computing))
+        try:
+            yield from weights.fetch(recipe.signatures, recipe, self._models_dir)
+            with self._loading:
+                if self._loaded is None or self._loaded[:2] != (model, every_source):
+                    self._loaded = None  # before the next one is there: both may not fit into memory
+                    self._loaded = (model, every_source, self._load(recipe, every_source))
+                bag = self._loaded[2]
+        except EngineUnavailable as error:
+            message = f"The Demucs model '{model}' cannot be used. {error.message}"
+            self._refused[model] = message
+            raise EngineUnavailable(message, metadata={"engine": self.name, "cause": error.reason}) from error
+        self._refused.pop(model, None)
+        stems = bag.sources if split == "all" else ("vocals", "instrumental")
+        work = partial(separate, bag=bag, scheduler=self._scheduler, overlap=self._options.overlap, stems=stems)
+        params = {"split": split, "overlap": f"{self._options.overlap:g}"}
+        if split == "vocals":
+            params["instrumental"] = self._options.instrumental
+        return Ready(EngineChosen(self.name, model, bag.device), stems, work, params)
 
-    def _missing(self, model: str) -> str:
+    def _recipe(self, model: str, every_source: bool) -> Recipe:
+        """What a model stands for; of a released bag only the models that count for what is wanted."""
         recipe = weights.find_recipe(model, self._models_dir)
         if recipe is None:
-            return (
+            raise EngineUnavailable(
                 f"There is no Demucs model named '{model}', neither in SINGSCRIPT_MODELS_DIR nor among the "
-                f"released ones. Choose another, such as htdemucs."
+                f"released ones. Choose another, such as htdemucs.",
+                metadata={"engine": self.name},
             )
+        if every_source or not recipe.repo_id:
+            return recipe
+        return _narrowed(recipe, [RELEASED_SOURCES.index("vocals")])
+
+    def _missing(self, recipe: Recipe) -> str:
         missing = weights.missing(recipe, self._models_dir)
         if not missing:
             return ""
         put = f"put {' and '.join(f'{s}.safetensors or {s}.th' for s in missing)} into SINGSCRIPT_MODELS_DIR"
-        lack = f"The weights of the Demucs model '{model}' are not on this machine"
+        lack = f"The weights {', '.join(missing)} of this Demucs model are not on this machine"
         if not recipe.repo_id:
             return f"{lack}: {put}."
         if not self._allow_download:
@@ -90,110 +139,27 @@ class Demucs:
             return f"{lack} and cannot be downloaded ({unreachable}): {put}, or let this machine reach the hub."
         return ""
 
-    def _load(self, model: str) -> BagOfModels:
-        recipe = weights.find_recipe(model, self._models_dir)
-        assert recipe is not None  # `_missing` has just found it
-        try:
-            for _ in weights.fetch(recipe.signatures, recipe, self._models_dir):
-                pass
-            paths = [weights.checkpoint_path(s, recipe, self._models_dir) for s in recipe.signatures]
-            bag = weights.load(recipe, [path for path in paths if path])
-        except EngineUnavailable as error:
-            self._refused[model] = error.message
-            raise
-        if "vocals" not in bag.sources:
-            raise self._refusal(model, "cannot be used: this model does not know vocals. Choose another")
-        self._refused.pop(model, None)
-        return bag.to(_device())
-
-    def _refusal(self, model: str, why: str) -> EngineUnavailable:
-        self._refused[model] = f"The weights of the Demucs model '{model}' {why}."
-        return EngineUnavailable(self._refused[model], metadata={"engine": self.name})
+    def _load(self, recipe: Recipe, every_source: bool) -> Bag:
+        models = weights.load_models(recipe.signatures, recipe, self._models_dir)
+        known = next(iter(models.values())).sources
+        if "vocals" not in known:
+            raise WeightsRefused("It does not know vocals. Choose another.")
+        sources = tuple(known) if every_source else ("vocals",)
+        recipe = _narrowed(recipe, [known.index(source) for source in sources])
+        paths = [weights.checkpoint_path(s, recipe, self._models_dir) for s in recipe.signatures]
+        return bag_of(
+            [models[signature] for signature in recipe.signatures],
+            recipe.weights or [[1.0] * len(known)] * len(recipe.signatures),
+            [path for path in paths if path],
+            sources,
+            self._options.backend,
+            weights.store_dir(self._models_dir) / "openvino",
+            self._options.threads,
+        )
 
 
-def separate(
-    blocks: Iterator[Block], *, sample_rate_hz: int, channels: int, bag: BagOfModels, computing: threading.Lock
-) -> Iterator[Stems]:
-    """Splits a sound of any rate; holds at most two windows of it.
-
-    Args:
-        blocks: shape (n, channels).
-        sample_rate_hz, channels: of the blocks, and of the stems.
-        bag: the model.
-        computing: held while the network computes, so that streams take turns.
-    """
-    waiting: list[Block] = []  # what came in, and whose vocals are not known yet
-
-    def heard() -> Iterator[Block]:
-        for block in blocks:
-            waiting.append(block)
-            yield block
-
-    rate_hz, wide = int(bag.samplerate), int(bag.audio_channels)
-    mix = _resampled(heard(), Resampler(sample_rate_hz, channels, rate_hz, wide))
-    window_samples, fade_samples = _window_samples(bag), round(FADE_S * rate_hz)
-    estimate = _estimator(bag, fade_samples, computing)
-    voice = cross_faded(mix, estimate, window_samples=window_samples, fade_samples=fade_samples)
-    first_sample = 0
-    for vocals in _resampled(voice, Resampler(rate_hz, wide, sample_rate_hz, channels)):
-        if not len(vocals):
-            continue
-        sound = _take(waiting, len(vocals))
-        vocals = vocals[: len(sound)]
-        yield Stems(first_sample, vocals, sound - vocals)
-        first_sample += len(sound)
-    # Two resamplings may end a sample or two early.
-    for rest in filter(len, waiting):
-        yield Stems(first_sample, np.zeros_like(rest), rest)
-        first_sample += len(rest)
-
-
-def _device() -> torch.device:
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _window_samples(bag: BagOfModels) -> int:
-    """About WINDOW_S: as many strides of the longest segment as fit, so that no segment is computed for a remnant."""
-    segment_samples = max(int(bag.samplerate * model.segment) for model in bag.models)  # pyright: ignore
-    stride_samples = int((1 - OVERLAP) * segment_samples)
-    return max(1, math.floor(WINDOW_S * bag.samplerate / stride_samples)) * stride_samples
-
-
-def _estimator(bag: BagOfModels, fade_samples: int, computing: threading.Lock) -> Callable[[Block], Block]:
-    """From a window of the mix to its vocals, both of shape (n, channels)."""
-    import torch
-    from demucs.apply import apply_model
-
-    vocals_index = bag.sources.index("vocals")
-    device = next(bag.parameters()).device
-    count, total, squares = 0, 0.0, 0.0
-
-    def estimate(window: Block) -> Block:
-        nonlocal count, total, squares
-        fresh = (window if count == 0 else window[fade_samples:]).mean(axis=1, dtype=np.float64)
-        count, total, squares = count + len(fresh), total + fresh.sum(), squares + np.square(fresh).sum()
-        mean = total / count
-        deviation = math.sqrt(max(squares - count * mean**2, 0.0) / max(count - 1, 1)) + 1e-8
-        mix = torch.from_numpy(np.ascontiguousarray((window.T - mean) / deviation, dtype=np.float32))
-        with computing:
-            stems = apply_model(bag, mix[None], shifts=0, split=True, overlap=OVERLAP, device=device)
-        return (stems[0, vocals_index].T * deviation + mean).numpy()
-
-    return estimate
-
-
-def _resampled(blocks: Iterator[Block], resampler: Resampler) -> Iterator[Block]:
-    for block in blocks:
-        yield resampler.push(block)
-    yield resampler.flush()
-
-
-def _take(waiting: list[Block], count: int) -> Block:
-    """Removes the first `count` samples, or as many as there are."""
-    sound = np.concatenate(waiting)
-    waiting[:] = [sound[count:]]
-    return sound[:count]
+def _narrowed(recipe: Recipe, places: list[int]) -> Recipe:
+    """Of a bag those models that count for the sources at these places."""
+    kept = needed(recipe.weights, len(recipe.signatures), places)
+    rows = [recipe.weights[index] for index in kept] if recipe.weights else None
+    return replace(recipe, signatures=tuple(recipe.signatures[index] for index in kept), weights=rows)

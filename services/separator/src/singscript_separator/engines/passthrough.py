@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 
-from singscript_core.events import EngineChosen, Warned
-from singscript_separator.engines import Block, Ready, Stems
+from singscript_core.events import EngineChosen, Progress, Warned
+from singscript_core.stopping import Stop
+from singscript_separator.engines import Block, Ready, Split, Stems
+
+STEMS = ("vocals", "instrumental")
 
 
 class Passthrough:
@@ -15,23 +18,25 @@ class Passthrough:
 
     name = "passthrough"
     default_model = ""
+    models = ("",)
 
     def problem(self, model: str) -> str:
         return ""
 
-    def ready(self, model: str) -> Ready:
+    def ready(self, model: str, split: Split) -> Generator[Progress, None, Ready]:
         warning = Warned(
             "SEPARATION_SKIPPED",
             "The sound was not separated: the vocals are the whole input and the instrumental is silence. To separate "
             "it, put the weights of a Demucs model into SINGSCRIPT_MODELS_DIR, or let them be downloaded with "
             "SINGSCRIPT_ALLOW_MODEL_DOWNLOAD=true.",
         )
-        return Ready(EngineChosen(self.name), separate, (warning,))
+        return Ready(EngineChosen(self.name), STEMS, separate, warnings=(warning,))
+        yield  # nothing is ever downloaded
 
 
-def separate(blocks: Iterator[Block], *, sample_rate_hz: int, channels: int) -> Iterator[Stems]:
+def separate(blocks: Iterator[Block], *, sample_rate_hz: int, channels: int, stop: Stop) -> Iterator[Stems]:
     """Yields each block as it came, beside silence of the same shape."""
     first_sample = 0
     for block in blocks:
-        yield Stems(first_sample, block, np.zeros_like(block))
+        yield Stems(first_sample, {"vocals": block, "instrumental": np.zeros_like(block)})
         first_sample += len(block)

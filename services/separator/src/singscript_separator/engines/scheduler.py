@@ -1,0 +1,222 @@
+"""Who computes when: segments of all open streams take turns, as many at once as the network can."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from singscript_core.errors import Cancelled
+from singscript_separator.engines.overlap_add import Planes
+
+IDLE_S = 10.0  # after which a thread ends
+
+_GONE = "The caller went away."
+
+
+class Network(Protocol):
+    """A loaded model, ready to compute."""
+
+    @property
+    def parallel(self) -> int:
+        """How many calls of `estimate` may run at once."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """How many segments one call takes at most."""
+        ...
+
+    def estimate(self, mixes: Sequence[Planes]) -> list[Planes]:
+        """From mixes of one shape (channels, n) to their sources, each of shape (sources, channels, n)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy a scheduler is.
+
+    Attributes:
+        open_lanes: streams that are being computed.
+        queued, computing: segments that wait, and those under way.
+        expected_wait_s: how long a segment that came now would wait; None before the first was computed.
+    """
+
+    open_lanes: int
+    queued: int
+    computing: int
+    expected_wait_s: float | None
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    lane: Lane
+    network: Network
+    mix: Planes
+    future: Future[Planes]
+
+
+class Lane:
+    """The segments of one stream; a context manager."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def submit(self, network: Network, mix: Planes) -> Future[Planes]:
+        """Queues a segment of shape (channels, n); its sources have shape (sources, channels, n).
+
+        The future raises Cancelled when the lane is closed first, and what the network raises.
+        """
+        return self._scheduler.submit(self, network, mix)
+
+    def close(self) -> None:
+        """Drops all that waits and lets go of what is under way, at once; from any thread, more than once."""
+        self._scheduler.close(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Scheduler:
+    """Owns the compute. Lanes are served round robin, so a stream that comes late waits for one turn of each other.
+
+    Networks share one machine: a call starts while fewer run, of whatever network, than its own network allows.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: dict[Lane, deque[_Job]] = {}  # of all open lanes; the one to be served next comes first
+        self._running: list[_Job] = []
+        self._calls = 0  # under way
+        self._idle_threads = 0
+        self._segment_s: float | None = None  # how long a segment keeps one call busy; a running mean
+
+    def lane(self) -> Lane:
+        """A lane for one stream."""
+        lane = Lane(self)
+        with self._changed:
+            self._waiting[lane] = deque()
+        return lane
+
+    def load(self) -> Load:
+        with self._changed:
+            waiting = [job for jobs in self._waiting.values() for job in jobs]
+            wait_s = None
+            if self._segment_s is not None:
+                wait_s = sum(self._segment_s / job.network.parallel for job in waiting)
+            return Load(len(self._waiting), len(waiting), len(self._running), wait_s)
+
+    def submit(self, lane: Lane, network: Network, mix: Planes) -> Future[Planes]:
+        job = _Job(lane, network, mix, Future())
+        with self._changed:
+            if lane not in self._waiting:
+                job.future.set_exception(Cancelled(_GONE))
+                return job.future
+            self._waiting[lane].append(job)
+            self._call_thread()
+        return job.future
+
+    def close(self, lane: Lane) -> None:
+        with self._changed:
+            waiting = self._waiting.pop(lane, ())
+            for job in (*waiting, *(job for job in self._running if job.lane is lane)):
+                if not job.future.done():
+                    job.future.set_exception(Cancelled(_GONE))
+            self._call_thread()  # what stood behind may have room
+
+    def _head(self) -> _Job | None:
+        """The job whose turn it is, if there is room for it; it goes before all others, or it might never fit."""
+        job = next((jobs[0] for jobs in self._waiting.values() if jobs), None)
+        return job if job and self._calls < job.network.parallel else None
+
+    def _call_thread(self) -> None:
+        """Has one thread come if there is something to do; that one calls the next."""
+        if self._head() is None:
+            return
+        if self._idle_threads:
+            self._changed.notify()
+            return
+        try:
+            threading.Thread(target=self._work, name="compute", daemon=True).start()
+        except RuntimeError:  # the system gives no more threads
+            if not self._calls:
+                raise
+        else:
+            self._idle_threads += 1
+
+    def _work(self) -> None:
+        """The life of a thread, which ends when there has been nothing to do for a while."""
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """Computes what comes next; False where nothing came. A thread that waits keeps no results alive."""
+        jobs = self._take()
+        if not jobs:
+            return False
+        started_s = time.monotonic()
+        try:
+            estimates = jobs[0].network.estimate([job.mix for job in jobs])
+        except BaseException as error:  # noqa: BLE001  (raised again where the results are waited for)
+            self._done(jobs, error, time.monotonic() - started_s)
+        else:
+            self._done(jobs, estimates, time.monotonic() - started_s)
+        return True
+
+    def _take(self) -> list[_Job]:
+        """The next jobs for a thread, all for one call of a network; none when the thread should end."""
+        with self._changed:
+            until_s = time.monotonic() + IDLE_S
+            while not (jobs := self._next()):
+                left_s = until_s - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            self._idle_threads -= 1
+            if jobs:
+                self._calls += 1
+                self._running += jobs
+                self._call_thread()
+            return jobs
+
+    def _next(self) -> list[_Job]:
+        """Takes one job of each lane in turn, and goes round again until the batch is full."""
+        head = self._head()
+        if head is None:
+            return []
+        jobs: list[_Job] = []
+        lanes = deque(self._waiting)
+        while lanes and len(jobs) < head.network.batch:
+            lane = lanes.popleft()
+            waiting = self._waiting[lane]
+            if waiting and waiting[0].network is head.network and waiting[0].mix.shape == head.mix.shape:
+                jobs.append(waiting.popleft())
+                self._waiting[lane] = self._waiting.pop(lane)  # to the end
+                lanes.append(lane)
+        return jobs
+
+    def _done(self, jobs: Sequence[_Job], result: list[Planes] | BaseException, took_s: float) -> None:
+        with self._changed:
+            self._calls -= 1
+            self._idle_threads += 1
+            for place, job in enumerate(jobs):
+                self._running.remove(job)
+                if job.future.done():
+                    continue  # its lane was closed meanwhile
+                if isinstance(result, BaseException):
+                    job.future.set_exception(result)
+                else:
+                    job.future.set_result(result[place])
+            if not isinstance(result, BaseException):
+                each_s = took_s / len(jobs)
+                self._segment_s = each_s if self._segment_s is None else 0.8 * self._segment_s + 0.2 * each_s
