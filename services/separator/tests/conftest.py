@@ -89,9 +89,12 @@ def served(models_dir: Path) -> Served:
     """`async with served(store=..., **settings) as address:`; the default model is `tiny`."""
 
     @asynccontextmanager
-    async def serve(store: ObjectStore | None = None, models: Path = models_dir, **settings: Any) -> AsyncIterator[str]:
-        own = SeparatorSettings(**({"separator_model": "tiny", "drain_s": 0.2} | settings))
-        where = ModelSettings(models_dir=models, allow_model_download=False)
+    async def serve(
+        store: ObjectStore | None = None, models: Path = models_dir, download: bool = False, **settings: Any
+    ) -> AsyncIterator[str]:
+        usual = {"separator_model": "tiny", "separator_backend": "torch", "drain_s": 0.2}
+        own = SeparatorSettings(**(usual | settings))
+        where = ModelSettings(models_dir=models, allow_model_download=download)
         async with running(separator(own, where, store), own) as address:
             yield address
 

@@ -396,7 +396,7 @@ def test_every_future_ends_whatever_comes_and_goes(streams: list[tuple[int, bool
             futures = [lane.submit(network, mix(number)) for number in range(segments)]
             for number, future in enumerate(futures):
                 error = future.exception(WAIT_S)
-                if error is None and result(future) != number or error is not None and not leaves:
+                if (error is None and result(future) != number) or (error is not None and not leaves):
                     trouble.append(error or number)
 
     threads: list[threading.Thread] = []
