@@ -304,7 +304,7 @@ def test_threads_end_when_there_is_nothing_to_do_and_come_back() -> None:
 
 
 def test_a_thread_that_waits_keeps_no_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_S", 2.0)
+    monkeypatch.setattr(module, "IDLE_S", WAIT_S)
     scheduler, seen = Scheduler(), list[weakref.ref[Any]]()
 
     class Watched(Quick):
@@ -313,14 +313,16 @@ def test_a_thread_that_waits_keeps_no_results(monkeypatch: pytest.MonkeyPatch) -
             seen.extend(map(weakref.ref, (*mixes, *found)))
             return found
 
-    with scheduler.lane() as lane:
-        assert result(lane.submit(Watched(), mix(1))) == 1
-    until_s = time.monotonic() + WAIT_S
-    while [ref for ref in seen if ref() is not None] and compute_threads() and time.monotonic() < until_s:
+    lane = scheduler.lane()
+    assert result(lane.submit(Watched(), mix(1))) == 1
+    until_s = time.monotonic() + WAIT_S / 2
+    while [ref for ref in seen if ref() is not None] and time.monotonic() < until_s:
         gc.collect()  # the thread may be on its way to its next wait
         time.sleep(0.001)
     assert len(seen) == 2 and all(ref() is None for ref in seen)
     assert compute_threads(), "it waits for more"
+    monkeypatch.setattr(module, "IDLE_S", 0.0)
+    assert result(lane.submit(Quick(), mix(2))) == 2
 
 
 def test_load_tells_how_long_a_segment_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
