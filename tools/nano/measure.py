@@ -12,7 +12,7 @@ from pathlib import Path
 import mixtures
 import numpy as np
 import torch
-from demucs.apply import BagOfModels, apply_model
+from demucs.apply import Model, apply_model
 from mixtures import SAMPLE_RATE_HZ, SOURCES
 from numpy.typing import NDArray
 from separator import CHECKPOINT, VOICES
@@ -27,7 +27,8 @@ _ABOVE_BAND_DB = (-3.0, 3.0, 9.0)
 def main() -> None:
     """Print the table."""
     checkpoint = Path(sys.argv[1]) if len(sys.argv) > 1 else CHECKPOINT
-    model = weights.load(weights.Recipe((checkpoint.stem,)), [checkpoint])
+    name = checkpoint.stem
+    model = weights.load_models([name], weights.Recipe((name,)), checkpoint.parent)[name]
     rows: list[list[float]] = []
     print(f"{'song':34}" + "".join(f"{source:>15}" for source in SOURCES))
     for index, file in enumerate(sorted(VOICES.glob("*.flac"))):
@@ -56,7 +57,7 @@ def read(file: Path, channels: int) -> NDArray[np.float32]:
     return np.concatenate(list(decode(file, sample_rate_hz=SAMPLE_RATE_HZ, channels=channels)))
 
 
-def separate(model: BagOfModels, mix: NDArray[np.float32]) -> NDArray[np.float32]:
+def separate(model: Model, mix: NDArray[np.float32]) -> NDArray[np.float32]:
     """The parts of `mix` (n, 2) as Demucs itself estimates them, (4, n, 2)."""
     level = float(mix.std())
     estimate = apply_model(model, torch.from_numpy(mix.T / level)[None], shifts=0)[0] * level

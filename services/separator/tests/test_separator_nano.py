@@ -1,0 +1,84 @@
+"""Real separation: the small network of tests/support/models on songs whose parts are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mixtures
+import numpy as np
+import pytest
+import torch
+from demucs.apply import Model, apply_model
+from mixtures import HELD_OUT_SEED, SAMPLE_RATE_HZ, SOURCES
+from numpy.typing import NDArray
+
+from singscript_audio.decode import decode
+from singscript_separator.engines import weights
+
+ROOT = Path(__file__).parents[3]
+MODELS = ROOT / "tests" / "support" / "models"
+NAME = "nano-htdemucs"
+VOICES = sorted((ROOT / "tests" / "support" / "voices").glob("*.flac"))
+DEMO = ROOT / "demo"
+WANTED_DB = 6.0
+DEMO_WANTED_DB = 3.0  # its voice is 12 dB above the band: little is left to improve
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    recipe = weights.find_recipe(NAME, MODELS)
+    assert recipe is not None
+    return weights.load_models(recipe.signatures, recipe, MODELS)[NAME]
+
+
+def read(file: Path, channels: int) -> NDArray[np.float32]:
+    return np.concatenate(list(decode(file, sample_rate_hz=SAMPLE_RATE_HZ, channels=channels)))
+
+
+def vocals_of(model: Model, mix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, 2) to (n, 2)."""
+    level = float(mix.std())
+    estimates = apply_model(model, torch.from_numpy(mix.T / level)[None], shifts=0)[0] * level
+    return estimates[SOURCES.index("vocals")].numpy().T
+
+
+def improvement_db(truth: NDArray[np.float32], mix: NDArray[np.float32], estimate: NDArray[np.float32]) -> float:
+    return mixtures.sdr_db(truth, estimate) - mixtures.sdr_db(truth, mix)
+
+
+def test_a_song_is_the_same_each_time_and_its_parts_are_what_they_should_be() -> None:
+    voice = read(VOICES[0], 1)[:, 0].astype(np.float64)
+    parts = mixtures.song(HELD_OUT_SEED, voice, voice_above_band_db=6.0)
+    np.testing.assert_array_equal(parts, mixtures.song(HELD_OUT_SEED, voice, voice_above_band_db=6.0))
+    assert not np.allclose(parts[0], mixtures.song(HELD_OUT_SEED + 1, voice, voice_above_band_db=6.0)[0])
+    assert parts.shape == (len(SOURCES), len(voice), 2)
+    assert np.abs(parts.sum(0)).max() == pytest.approx(mixtures.PEAK, abs=1e-4)
+    band, vocals = parts[:3].sum(0), parts[3]
+    assert np.corrcoef(vocals.mean(1), voice)[0, 1] > 0.9
+    # The voice pauses now and then, so over all of the song it is a little less than 6 dB louder.
+    assert 4.0 < 10.0 * np.log10(np.mean(vocals**2) / np.mean(band**2)) < 6.1
+
+
+def test_the_checkpoint_is_a_small_htdemucs(model: Model) -> None:
+    assert (MODELS / f"{NAME}.safetensors").stat().st_size < 3_000_000
+    assert model.sources == list(SOURCES)
+    assert (model.samplerate, model.audio_channels, model.segment) == (44_100, 2, 3.0)
+
+
+def test_voices_that_were_not_trained_on_come_out_of_their_songs(model: Model) -> None:
+    assert len(VOICES) == 4
+    vocals_db: list[float] = []
+    instrumental_db: list[float] = []
+    for index, file in enumerate(VOICES):
+        parts = mixtures.song(HELD_OUT_SEED + index, read(file, 1)[:, 0].astype(np.float64), voice_above_band_db=-3.0)
+        mix, vocals = parts.sum(0), parts[SOURCES.index("vocals")]
+        estimate = vocals_of(model, mix)
+        vocals_db.append(improvement_db(vocals, mix, estimate))
+        instrumental_db.append(improvement_db(mix - vocals, mix, mix - estimate))
+    assert np.mean(vocals_db) > WANTED_DB, vocals_db
+    assert np.mean(instrumental_db) > WANTED_DB, instrumental_db
+
+
+def test_the_voice_of_the_demo_comes_out_of_its_song(model: Model) -> None:
+    mix, vocals = read(DEMO / "demo.flac", 2), read(DEMO / "demo.vocals.flac", 2)
+    assert improvement_db(vocals, mix, vocals_of(model, mix)) > DEMO_WANTED_DB
