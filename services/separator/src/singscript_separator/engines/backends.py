@@ -6,9 +6,9 @@ import json
 import logging
 import os
 import platform
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -44,7 +44,7 @@ def network(
     device = best_device()
     if backend == "torch" or not openvino_network.usable(model) or (backend == "auto" and device.type != "cpu"):
         return TorchNetwork(model, device)
-    kept = kept_dir / openvino_network.file_name(checkpoint, model.sources)
+    kept = kept_dir / openvino_network.file_name(checkpoint, model)
     if backend == "openvino":
         return OpenVinoNetwork(model, kept, threads)
     notes = kept_dir / "measured.json"
@@ -81,11 +81,9 @@ def _call_s(computed: TorchNetwork | OpenVinoNetwork, noise: Planes) -> float:
 
 
 def _at_once(count: int, work: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=work) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(count) as threads:
+        for done in [threads.submit(work) for _ in range(count)]:
+            done.result()
 
 
 def _processor() -> str:
@@ -100,9 +98,10 @@ def _processor() -> str:
 
 def _read(notes: Path) -> dict[str, dict[str, float]]:
     try:
-        return json.loads(notes.read_text())
+        content = json.loads(notes.read_text())
     except (OSError, ValueError):
         return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _write(notes: Path, content: dict[str, dict[str, float]]) -> None:

@@ -15,6 +15,7 @@ import queue
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,13 +100,13 @@ class OpenVinoNetwork:
             return (waves + direct)[0].numpy()
 
 
-def file_name(checkpoint: Path, sources: Sequence[str]) -> str:
-    """The name under which a converted network is kept; another one for other weights, outputs or versions."""
+def file_name(checkpoint: Path, model: HTDemucs) -> str:
+    """The name under which a converted network is kept; another for other weights, outputs, segments or versions."""
     import openvino
     import torch
 
     digest = hashlib.sha256(b"1")  # of how it is converted
-    digest.update(f"{openvino.__version__} {torch.__version__} {','.join(sources)}".encode())
+    digest.update(f"{openvino.__version__} {torch.__version__} {','.join(model.sources)} {model.segment}".encode())
     with checkpoint.open("rb") as file:
         while data := file.read(1 << 20):
             digest.update(data)
@@ -170,5 +171,6 @@ def _keep(network: openvino.Model, path: Path) -> None:
         part.replace(path)
     except (OSError, RuntimeError):
         log.warning("the converted network cannot be kept; it is converted at every start", exc_info=True)
-        part.with_suffix(".bin").unlink(missing_ok=True)
-        part.unlink(missing_ok=True)
+        for file in (part, part.with_suffix(".bin")):
+            with suppress(OSError):
+                file.unlink()
