@@ -70,7 +70,7 @@ def test_voices_that_were_not_trained_on_come_out_of_their_songs(model: Model) -
     vocals_db: list[float] = []
     instrumental_db: list[float] = []
     for index, file in enumerate(VOICES):
-        parts = mixtures.song(HELD_OUT_SEED + index, read(file, 1)[:, 0].astype(np.float64), voice_above_band_db=-3.0)
+        parts = mixtures.song(HELD_OUT_SEED + index, read(file, 1)[:, 0].astype(np.float64), voice_above_band_db=0.0)
         mix, vocals = parts.sum(0), parts[SOURCES.index("vocals")]
         estimate = vocals_of(model, mix)
         vocals_db.append(improvement_db(vocals, mix, estimate))
