@@ -1,159 +1,232 @@
-"""The engine `demucs`: the real package and a tiny network, loaded by name from the models folder."""
+"""The engine `demucs`: models by name, from their files to the stems; nothing is loaded or computed in vain."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from demucs.api import Separator
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from demucs.htdemucs import HTDemucs
+from tiny_demucs import RATE_HZ, SEGMENT_SAMPLES, SOURCES, applied, htdemucs, keep, music, snr_db, streamed
 
 from singscript_core.errors import EngineUnavailable
-from singscript_separator.engines import Block, Stems, demucs, weights
-from singscript_separator.engines.demucs import Demucs
+from singscript_separator.engines import Ready, Split, weights
+from singscript_separator.engines.demucs import Demucs, Options
 from singscript_separator.engines.reach import Reach
+from singscript_separator.engines.scheduler import Scheduler
 
-RATE_HZ = 44_100
-SHORT_WINDOW = 33_075 * 2  # two strides of the tiny network's segment, which fit into 1.5 s
-Tones = Callable[..., Block]
+FINE_TUNED = ("f7e0c4bc", "d12395a8", "92cfc3b6", "04573f0d")  # of htdemucs_ft: one for each source
+EACH_ITS_OWN = "[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]"
+
+
+@pytest.fixture(autouse=True)
+def _no_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 @pytest.fixture(scope="module")
-def engine(models_dir: Path) -> Demucs:
-    return Demucs("tiny", models_dir, False, Reach())
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds the models `tiny` and `bag`, which is made of four."""
+    folder = tmp_path_factory.mktemp("models")
+    keep(htdemucs(), folder / "tiny.safetensors")
+    for seed in range(4):
+        keep(htdemucs(seed), folder / f"part{seed}.safetensors")
+    (folder / "bag.yaml").write_text(f"models: [part0, part1, part2, part3]\nweights: {EACH_ITS_OWN}\n")
+    return folder
+
+
+def engine_on(folder: Path, **options: Any) -> Demucs:
+    return Demucs("tiny", folder, False, Reach(), Scheduler(), Options(backend="torch", **options))
+
+
+def made_ready(engine: Demucs, model: str = "tiny", split: Split = "vocals") -> Ready:
+    steps = engine.ready(model, split)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 @pytest.fixture
-def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demucs, "WINDOW_S", 1.5)
-    monkeypatch.setattr(demucs, "FADE_S", 0.2)
+def forwards(monkeypatch: pytest.MonkeyPatch) -> Counter[HTDemucs]:
+    """How often each network was computed."""
+    counted: Counter[HTDemucs] = Counter()
+    forward = HTDemucs.forward
+
+    def counting(self: HTDemucs, mix: torch.Tensor) -> torch.Tensor:
+        counted[self] += 1
+        return forward(self, mix)
+
+    monkeypatch.setattr(HTDemucs, "forward", counting)
+    return counted
 
 
-def separate(engine: Demucs, sound: Block, sizes: list[int], rate_hz: int = RATE_HZ) -> Stems:
-    blocks, start, turn = [], 0, 0
-    while start < len(sound):
-        blocks.append(sound[start : start + sizes[turn % len(sizes)]])
-        start, turn = start + sizes[turn % len(sizes)], turn + 1
-    ready = engine.ready("tiny")
-    parts = list(ready.separate(iter(blocks), sample_rate_hz=rate_hz, channels=sound.shape[1]))
-    position = 0
-    for part in parts:
-        assert part.first_sample == position
-        assert part.vocals.shape == part.instrumental.shape
-        position += len(part.vocals)
-    return Stems(0, np.concatenate([p.vocals for p in parts]), np.concatenate([p.instrumental for p in parts]))
+class TestStems:
+    @pytest.mark.parametrize("samples", [100, SEGMENT_SAMPLES])
+    def test_a_short_sound_is_what_demucs_itself_gives(self, folder: Path, tmp_path: Path, samples: int) -> None:
+        """Up to one segment the normalisation is the same, too."""
+        sound = music(samples)
+        model = htdemucs()
+        package = {"klass": HTDemucs, "args": (), "kwargs": vars(model)["_init_args_kwargs"][1]}
+        torch.save(package | {"state": model.state_dict(), "training_args": {}}, tmp_path / "tiny.th")
+        own = Separator("tiny", tmp_path, device="cpu", shifts=0)
+        _, expected = own.separate_tensor(torch.from_numpy(sound.T.copy()), RATE_HZ)
+        found = streamed(made_ready(engine_on(folder), split="all").separate, sound)
+        for name in SOURCES:
+            assert snr_db(expected[name].numpy().T, found[name]) > 110.0
+
+    def test_vocals_and_the_rest(self, folder: Path) -> None:
+        sound = music(5_000)
+        ready = made_ready(engine_on(folder))
+        assert ready.stems == ("vocals", "instrumental")
+        assert ready.params == {"split": "vocals", "overlap": "0.25", "instrumental": "mix-minus-vocals"}
+        assert (ready.chosen.engine, ready.chosen.model, ready.chosen.device) == ("demucs", "tiny", "cpu")
+        stems = streamed(ready.separate, sound)
+        np.testing.assert_allclose(stems["vocals"] + stems["instrumental"], sound, rtol=0, atol=1e-6)
+        expected = applied(htdemucs(), sound, heard=sound[:SEGMENT_SAMPLES])
+        assert snr_db(expected["vocals"], stems["vocals"]) > 110.0
+
+    def test_all(self, folder: Path) -> None:
+        sound = music(5_000)
+        ready = made_ready(engine_on(folder, overlap=0.1), split="all")
+        assert ready.stems == SOURCES
+        assert ready.params == {"split": "all", "overlap": "0.1"}
+        stems = streamed(ready.separate, sound)
+        assert tuple(stems) == SOURCES
+        expected = applied(htdemucs(), sound, 0.1, heard=sound[:SEGMENT_SAMPLES])
+        assert all(snr_db(expected[name], stems[name]) > 110.0 for name in SOURCES)
+
+    def test_an_instrumental_that_is_the_sum_of_the_others(self, folder: Path) -> None:
+        sound = music(5_000)
+        ready = made_ready(engine_on(folder, instrumental="sum-of-others"))
+        assert ready.stems == ("vocals", "instrumental")
+        assert ready.params["instrumental"] == "sum-of-others"
+        stems = streamed(ready.separate, sound)
+        expected = applied(htdemucs(), sound, heard=sound[:SEGMENT_SAMPLES])
+        assert snr_db(expected["drums"] + expected["bass"] + expected["other"], stems["instrumental"]) > 110.0
+
+    def test_a_model_without_vocals(self, tmp_path: Path) -> None:
+        keep(htdemucs(sources=["left", "right"]), tmp_path / "sides.safetensors")
+        with pytest.raises(EngineUnavailable, match="does not know vocals"):
+            made_ready(engine_on(tmp_path), "sides")
 
 
-def assert_adds_up(stems: Stems, sound: Block) -> None:
-    assert stems.vocals.shape == sound.shape
-    np.testing.assert_allclose(stems.vocals + stems.instrumental, sound, atol=1e-6)
-    assert np.abs(stems.vocals).max() > 1e-4  # the network did speak
+class TestBags:
+    def test_of_which_one_model_is_enough(self, folder: Path, forwards: Counter[HTDemucs]) -> None:
+        sound = music(SEGMENT_SAMPLES)
+        stems = streamed(made_ready(engine_on(folder), "bag").separate, sound)
+        assert len(forwards) == 1
+        assert forwards.total() == len(range(0, SEGMENT_SAMPLES, int(0.75 * SEGMENT_SAMPLES)))
+        assert snr_db(applied(htdemucs(3), sound)["vocals"], stems["vocals"]) > 110.0
+
+    def test_of_which_all_are_wanted(self, folder: Path, forwards: Counter[HTDemucs]) -> None:
+        sound = music(SEGMENT_SAMPLES)
+        stems = streamed(made_ready(engine_on(folder), "bag", "all").separate, sound)
+        assert len(forwards) == 4
+        for seed, name in enumerate(SOURCES):
+            assert snr_db(applied(htdemucs(seed), sound)[name], stems[name]) > 110.0
+
+    @pytest.mark.parametrize(
+        ("options", "split", "asked"),
+        [
+            ({}, "vocals", FINE_TUNED[3:]),
+            ({}, "all", FINE_TUNED),
+            ({"instrumental": "sum-of-others"}, "vocals", FINE_TUNED),
+        ],
+    )
+    def test_a_released_one_asks_for_no_more_than_it_needs(
+        self, folder: Path, options: dict[str, Any], split: Split, asked: tuple[str, ...]
+    ) -> None:
+        with pytest.raises(EngineUnavailable) as raised:
+            made_ready(engine_on(folder, **options), "htdemucs_ft", split)
+        assert tuple(s for s in FINE_TUNED if f"{s}.safetensors" in raised.value.message) == asked
+
+    def test_that_is_lacking_names_what_vocals_need(self, folder: Path) -> None:
+        problem = engine_on(folder).problem("htdemucs_ft")
+        assert [s for s in FINE_TUNED if s in problem] == [FINE_TUNED[3]]
+
+    def test_a_released_one_loads_no_more_than_it_needs(self, tmp_path: Path, forwards: Counter[HTDemucs]) -> None:
+        keep(htdemucs(3), tmp_path / f"{FINE_TUNED[3]}.safetensors")  # the others are not there
+        engine, sound = engine_on(tmp_path), music(SEGMENT_SAMPLES)
+        assert engine.problem("htdemucs_ft") == ""
+        stems = streamed(made_ready(engine, "htdemucs_ft").separate, sound)
+        assert snr_db(applied(htdemucs(3), sound)["vocals"], stems["vocals"]) > 110.0
 
 
-def test_within_a_window_it_is_what_demucs_itself_gives(engine: Demucs, models_dir: Path, tones: Tones) -> None:
-    sound = tones(RATE_HZ * 3 + 17)
-    own = Separator("tiny", models_dir, device="cpu", shifts=0, overlap=0.25, split=True)
-    _, expected = own.separate_tensor(torch.from_numpy(sound.T.copy()), RATE_HZ)
-    stems = separate(engine, sound, [10_000])
-    np.testing.assert_allclose(stems.vocals, expected["vocals"].T.numpy(), atol=1e-6)
-    assert_adds_up(stems, sound)
+class TestLoading:
+    @pytest.fixture
+    def loads(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        loads: list[str] = []
+        real: Callable[..., Any] = weights.load_models
+
+        def counting(signatures: tuple[str, ...], *rest: Any) -> Any:
+            loads.append("+".join(signatures))
+            return real(signatures, *rest)
+
+        monkeypatch.setattr(weights, "load_models", counting)
+        return loads
+
+    def test_once_also_for_threads_at_once(self, folder: Path, loads: list[str]) -> None:
+        engine = engine_on(folder)
+        threads = [threading.Thread(target=made_ready, args=(engine,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert loads == ["tiny"]
+
+    def test_again_for_another_model_or_for_more_of_it(self, folder: Path, loads: list[str]) -> None:
+        engine = engine_on(folder)
+        made_ready(engine)
+        made_ready(engine, split="all")
+        made_ready(engine, "part1", "all")
+        assert loads == ["tiny", "tiny", "part1"]
+
+    def test_a_stream_keeps_its_model_when_another_one_is_loaded(self, folder: Path) -> None:
+        sound = music(3_000)
+        engine = engine_on(folder)
+        first = made_ready(engine)
+        made_ready(engine, "part1", "all")
+        expected = applied(htdemucs(), sound, heard=sound[:SEGMENT_SAMPLES])
+        assert snr_db(expected["vocals"], streamed(first.separate, sound)["vocals"]) > 110.0
+
+    def test_weights_that_cannot_be_used_are_remembered(self, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+        engine = engine_on(tmp_path)
+        assert engine.problem("broken") == ""  # nobody has looked yet
+        with pytest.raises(EngineUnavailable, match=r"'broken' cannot be used"):
+            made_ready(engine, "broken")
+        assert "cannot be used" in engine.problem("broken")
+        keep(htdemucs(), tmp_path / "broken.safetensors")
+        made_ready(engine, "broken")
+        assert engine.problem("broken") == ""
 
 
-@pytest.mark.usefixtures("short_windows")
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sizes=st.lists(st.integers(1_000, 150_000), min_size=1, max_size=3))
-def test_any_cutting_gives_the_same(engine: Demucs, tones: Tones, sizes: list[int]) -> None:
-    sound = tones(SHORT_WINDOW + 20_000)
-    np.testing.assert_array_equal(separate(engine, sound, sizes).vocals, separate(engine, sound, [4_411]).vocals)
+class TestNames:
+    @pytest.mark.parametrize("name", ["nothing", "../tiny", "hf://someone/model", "", "a/b", "tiny\n"])
+    def test_that_are_no_models(self, folder: Path, name: str) -> None:
+        engine = engine_on(folder)
+        assert "There is no Demucs model" in engine.problem(name)
+        with pytest.raises(EngineUnavailable) as raised:
+            made_ready(engine, name)
+        assert raised.value.reason == "ENGINE_UNAVAILABLE"
 
+    def test_that_are_known(self, folder: Path) -> None:
+        models = engine_on(folder).models
+        assert models[:2] == ["bag", "tiny"]
+        assert {"htdemucs", "htdemucs_ft", "htdemucs_6s", "hdemucs_mmi", "mdx", "mdx_extra_q"} <= set(models)
 
-@pytest.mark.usefixtures("short_windows")
-@pytest.mark.parametrize("samples", [1, 1_000, SHORT_WINDOW - 1, SHORT_WINDOW, SHORT_WINDOW + 1, 2 * SHORT_WINDOW])
-def test_lengths_are_exact(engine: Demucs, tones: Tones, samples: int) -> None:
-    sound = tones(samples)
-    stems = separate(engine, sound, [20_000])
-    assert stems.vocals.shape == sound.shape
-    np.testing.assert_allclose(stems.vocals + stems.instrumental, sound, atol=1e-6)
-
-
-@pytest.mark.usefixtures("short_windows")
-@pytest.mark.parametrize(("rate_hz", "channels"), [(8_000, 1), (48_000, 2), (44_100, 1), (11_025, 2)])
-def test_any_rate_mono_or_stereo(engine: Demucs, tones: Tones, rate_hz: int, channels: int) -> None:
-    sound = tones(rate_hz * 2 + 3, channels)
-    assert_adds_up(separate(engine, sound, [rate_hz // 3]), sound)
-
-
-@pytest.mark.usefixtures("short_windows")
-def test_resampling_keeps_the_vocals_in_their_place(
-    engine: Demucs, monkeypatch: pytest.MonkeyPatch, tones: Tones
-) -> None:
-    """With a network that gives back what it hears, the vocals are the input: any shift in time would show."""
-    monkeypatch.setattr(demucs, "_estimator", lambda *_: lambda window: window.copy())
-    time_s = np.arange(16_000 * 5) / 16_000
-    sound = np.sin(2 * np.pi * (100 + 200 * time_s) * time_s)[:, None].astype(np.float32) * 0.5
-    stems = separate(engine, sound, [5_000], rate_hz=16_000)
-    np.testing.assert_allclose(stems.vocals[200:-200], sound[200:-200], atol=2e-3)
-
-
-@pytest.mark.usefixtures("short_windows")
-def test_silence_before_the_music_does_no_harm(engine: Demucs, tones: Tones) -> None:
-    sound = np.concatenate([np.zeros((SHORT_WINDOW + 5_000, 2), np.float32), tones(SHORT_WINDOW)])
-    stems = separate(engine, sound, [20_000])
-    assert np.isfinite(stems.vocals).all()
-    assert np.abs(stems.vocals).max() < 1.0
-    assert_adds_up(stems, sound)
-
-
-@pytest.mark.usefixtures("short_windows")
-def test_little_is_held_however_long_the_sound(engine: Demucs, tones: Tones) -> None:
-    """Stems come out while the input still arrives, at most about a window behind."""
-    heard_samples, given_samples = 0, 0
-
-    def blocks() -> Iterator[Block]:
-        nonlocal heard_samples
-        for _ in range(20):
-            block = tones(15_000)
-            heard_samples += len(block)
-            yield block
-            assert heard_samples - given_samples < SHORT_WINDOW + 15_000
-
-    for part in engine.ready("tiny").separate(blocks(), sample_rate_hz=RATE_HZ, channels=2):
-        given_samples += len(part.vocals)
-    assert given_samples == heard_samples == 300_000
-
-
-def test_no_input_gives_nothing(engine: Demucs) -> None:
-    assert list(engine.ready("tiny").separate(iter(()), sample_rate_hz=RATE_HZ, channels=2)) == []
-
-
-def test_the_model_is_loaded_once_also_by_threads_at_once(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loads: list[str] = []
-    real = weights.load
-    monkeypatch.setattr(weights, "load", lambda *args: (loads.append("load"), real(*args))[1])
-    engine = Demucs("tiny", models_dir, False, Reach())
-    threads = [threading.Thread(target=engine.ready, args=("tiny",)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert loads == ["load"]
-
-
-@pytest.mark.parametrize("name", ["nothing", "../tiny", "hf://someone/model", "", "a/b", "tiny\n"])
-def test_a_name_that_is_no_model(engine: Demucs, name: str) -> None:
-    assert "There is no Demucs model" in engine.problem(name)
-    with pytest.raises(EngineUnavailable) as raised:
-        engine.ready(name)
-    assert raised.value.reason == "ENGINE_UNAVAILABLE"
-
-
-def test_missing_weights_say_what_to_put_where(engine: Demucs) -> None:
-    problem = engine.problem("htdemucs")
-    assert "955717e8.safetensors" in problem
-    assert "SINGSCRIPT_MODELS_DIR" in problem
-    assert "SINGSCRIPT_ALLOW_MODEL_DOWNLOAD=true" in problem
+    def test_of_missing_weights_say_what_to_put_where(self, folder: Path) -> None:
+        problem = engine_on(folder).problem("htdemucs")
+        assert "955717e8.safetensors" in problem
+        assert "SINGSCRIPT_MODELS_DIR" in problem
+        assert "SINGSCRIPT_ALLOW_MODEL_DOWNLOAD=true" in problem
