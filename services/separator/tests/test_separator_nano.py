@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import mixtures
 import numpy as np
 import pytest
-import torch
-from demucs.apply import Model, apply_model
 from mixtures import HELD_OUT_SEED, SAMPLE_RATE_HZ, SOURCES
 from numpy.typing import NDArray
+from tiny_demucs import snr_db, streamed
 
 from singscript_audio.decode import decode
-from singscript_separator.engines import weights
+from singscript_separator.engines import Separate, weights
+from singscript_separator.engines.backends import Backend
+from singscript_separator.engines.demucs import Demucs, Options
+from singscript_separator.engines.reach import Reach
+from singscript_separator.engines.scheduler import Scheduler
 
 ROOT = Path(__file__).parents[3]
 MODELS = ROOT / "tests" / "support" / "models"
@@ -25,21 +29,34 @@ DEMO_WANTED_DB = 3.0  # its voice is 12 dB above the band: little is left to imp
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    recipe = weights.find_recipe(NAME, MODELS)
-    assert recipe is not None
-    return weights.load_models(recipe.signatures, recipe, MODELS)[NAME]
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: converted networks are kept beside the weights."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copy(MODELS / f"{NAME}.safetensors", folder)
+    return folder
+
+
+def separating(models_dir: Path, backend: Backend) -> Separate:
+    steps = Demucs(NAME, models_dir, False, Reach(), Scheduler(), Options(backend=backend)).ready(NAME, "vocals")
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value.separate
+
+
+@pytest.fixture(scope="module")
+def by_torch(models_dir: Path) -> Separate:
+    return separating(models_dir, "torch")
 
 
 def read(file: Path, channels: int) -> NDArray[np.float32]:
     return np.concatenate(list(decode(file, sample_rate_hz=SAMPLE_RATE_HZ, channels=channels)))
 
 
-def vocals_of(model: Model, mix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, 2) to (n, 2)."""
-    level = float(mix.std())
-    estimates = apply_model(model, torch.from_numpy(mix.T / level)[None], shifts=0)[0] * level
-    return estimates[SOURCES.index("vocals")].numpy().T
+def vocals_of(separate: Separate, mix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As the engine streams them, (n, 2) to (n, 2)."""
+    return streamed(separate, mix, [20_000], SAMPLE_RATE_HZ)["vocals"]
 
 
 def improvement_db(truth: NDArray[np.float32], mix: NDArray[np.float32], estimate: NDArray[np.float32]) -> float:
@@ -59,26 +76,34 @@ def test_a_song_is_the_same_each_time_and_its_parts_are_what_they_should_be() ->
     assert 4.0 < 10.0 * np.log10(np.mean(vocals**2) / np.mean(band**2)) < 6.1
 
 
-def test_the_checkpoint_is_a_small_htdemucs(model: Model) -> None:
-    assert (MODELS / f"{NAME}.safetensors").stat().st_size < 3_000_000
+def test_the_checkpoint_is_a_small_htdemucs(models_dir: Path) -> None:
+    assert (models_dir / f"{NAME}.safetensors").stat().st_size < 3_000_000
+    model = weights.load_models([NAME], weights.Recipe((NAME,)), models_dir)[NAME]
     assert model.sources == list(SOURCES)
-    assert (model.samplerate, model.audio_channels, model.segment) == (44_100, 2, 3.0)
+    assert (model.samplerate, model.audio_channels, model.segment) == (SAMPLE_RATE_HZ, 2, 3.0)
 
 
-def test_voices_that_were_not_trained_on_come_out_of_their_songs(model: Model) -> None:
+def test_voices_that_were_not_trained_on_come_out_of_their_songs(by_torch: Separate) -> None:
     assert len(VOICES) == 4
     vocals_db: list[float] = []
     instrumental_db: list[float] = []
     for index, file in enumerate(VOICES):
         parts = mixtures.song(HELD_OUT_SEED + index, read(file, 1)[:, 0].astype(np.float64), voice_above_band_db=0.0)
         mix, vocals = parts.sum(0), parts[SOURCES.index("vocals")]
-        estimate = vocals_of(model, mix)
+        estimate = vocals_of(by_torch, mix)
         vocals_db.append(improvement_db(vocals, mix, estimate))
         instrumental_db.append(improvement_db(mix - vocals, mix, mix - estimate))
     assert np.mean(vocals_db) > WANTED_DB, vocals_db
     assert np.mean(instrumental_db) > WANTED_DB, instrumental_db
 
 
-def test_the_voice_of_the_demo_comes_out_of_its_song(model: Model) -> None:
+def test_the_voice_of_the_demo_comes_out_of_its_song(by_torch: Separate) -> None:
     mix, vocals = read(DEMO / "demo.flac", 2), read(DEMO / "demo.vocals.flac", 2)
-    assert improvement_db(vocals, mix, vocals_of(model, mix)) > DEMO_WANTED_DB
+    assert improvement_db(vocals, mix, vocals_of(by_torch, mix)) > DEMO_WANTED_DB
+
+
+def test_openvino_gives_what_torch_gives(models_dir: Path, by_torch: Separate) -> None:
+    mix = read(DEMO / "demo.flac", 2)[: 8 * SAMPLE_RATE_HZ]
+    expected, found = vocals_of(by_torch, mix), vocals_of(separating(models_dir, "openvino"), mix)
+    assert snr_db(expected, found) > 90.0
+    assert [file.suffix for file in sorted((models_dir / "openvino").iterdir())] == [".bin", ".xml"]
