@@ -45,6 +45,34 @@ def words_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [w for line in result["words"]["lines"] for w in line["words"]]
 
 
+def test_all_stems_of_a_trained_network(client: Client, tmp_path: Path) -> None:
+    """Real separation through the whole system: four stems as MP3, with their levels, and the words of the vocals."""
+    options = {"separator_engines": "demucs", "separator_model": "nano-htdemucs", "stems": "all", "stem_format": "mp3"}
+    job = client.submit_file(DEMO / "demo.flac", **options)
+    events = finish(client, job)
+    assert final(events)["state"] == "succeeded", final(events)
+    engine = next(e.data for e in events if e.kind == "engine" and e.data["stage"] == "separate")
+    assert (engine["engine"], engine["model"]) == ("demucs", "nano-htdemucs")
+    result = client.result(job["id"])
+    stems = {a["name"]: a for a in result["artifacts"] if a["name"].endswith(".mp3")}
+    assert set(stems) == {"drums.mp3", "bass.mp3", "other.mp3", "vocals.mp3"}
+    assert all(a["media_type"] == "audio/mpeg" and a["levels"]["peak_dbfs"] < 6 for a in stems.values())
+    truth = samples(DEMO / "demo.vocals.flac")
+    for name in stems:
+        client.save(stems[name], tmp_path / name)
+    assert (
+        distortion_db(truth, samples(tmp_path / "vocals.mp3")) > distortion_db(truth, samples(DEMO / "demo.flac")) + 3
+    )
+    assert len(words_of(result)) > 40
+
+
+def distortion_db(truth: np.ndarray, found: np.ndarray) -> float:
+    """Signal to distortion ratio."""
+    samples_in_both = min(len(truth), len(found))
+    error = truth[:samples_in_both] - found[:samples_in_both]
+    return 10 * float(np.log10(np.square(truth).sum() / np.square(error).sum()))
+
+
 def test_the_demo_with_its_lyrics(client: Client, tmp_path: Path) -> None:
     lyrics = (DEMO / "lyrics.txt").read_text()
     job = client.submit_file(DEMO / "demo.flac", lyrics=lyrics)

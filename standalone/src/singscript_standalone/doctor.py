@@ -102,7 +102,7 @@ def _keys_and_weights() -> list[Finding]:
     key = bool(os.environ.get("OPENAI_API_KEY"))
     models = ModelSettings()
     found = list(models.models_dir.iterdir()) if models.models_dir.is_dir() else []
-    files = [path for path in found if not path.name.startswith(".")]
+    files = [path for path in found if not path.name.startswith(".") and path.name != "openvino"]
     detail = f"{len(files)} in {models.models_dir}" if files else f"none in {models.models_dir}"
     return [
         Finding("keys", "OPENAI_API_KEY", "ok" if key else "missing", "set" if key else "not set"),
