@@ -76,7 +76,7 @@ class Phase:
 
 PHASES = (
     Phase(1000, 4e-3, False, (1.0, 1.0, 1.0, 2.0)),
-    Phase(800, 2e-3, True, (1.0, 1.0, 1.0, 4.0)),
+    Phase(400, 2e-3, True, (1.0, 1.0, 1.0, 4.0)),
 )
 # Errors this far below the mix count no more, so that silent parts do not drown the others.
 _FLOOR = 0.05

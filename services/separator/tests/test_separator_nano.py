@@ -25,7 +25,9 @@ NAME = "nano-htdemucs"
 VOICES = sorted((ROOT / "tests" / "support" / "voices").glob("*.flac"))
 DEMO = ROOT / "demo"
 WANTED_DB = 6.0
-DEMO_WANTED_DB = 3.0  # its voice is 12 dB above the band: little is left to improve
+# The demo's voice is 12 dB above its band, where this small network spoils about as much as it removes.
+DEMO_WANTED_DB = 3.0
+DEMO_VOICE_ABOVE_BAND_DB = 12.0
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +99,17 @@ def test_voices_that_were_not_trained_on_come_out_of_their_songs(by_torch: Separ
     assert np.mean(instrumental_db) > WANTED_DB, instrumental_db
 
 
-def test_the_voice_of_the_demo_comes_out_of_its_song(by_torch: Separate) -> None:
+def test_voice_and_band_of_the_demo_come_out_of_its_song(by_torch: Separate) -> None:
     mix, vocals = read(DEMO / "demo.flac", 2), read(DEMO / "demo.vocals.flac", 2)
-    assert improvement_db(vocals, mix, vocals_of(by_torch, mix)) > DEMO_WANTED_DB
+    estimate = vocals_of(by_torch, mix)
+    assert improvement_db(vocals, mix, estimate) > DEMO_WANTED_DB
+    assert improvement_db(mix - vocals, mix, mix - estimate) > WANTED_DB
+
+
+def test_the_voice_of_the_demo_comes_out_of_a_band_as_loud_as_it(by_torch: Separate) -> None:
+    vocals, band = read(DEMO / "demo.vocals.flac", 2), read(DEMO / "demo.instrumental.flac", 2)
+    louder = (10.0 ** (DEMO_VOICE_ABOVE_BAND_DB / 20.0) * band).astype(np.float32)
+    assert improvement_db(vocals, vocals + louder, vocals_of(by_torch, vocals + louder)) > WANTED_DB
 
 
 def test_openvino_gives_what_torch_gives(models_dir: Path, by_torch: Separate) -> None:
