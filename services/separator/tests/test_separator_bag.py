@@ -33,7 +33,11 @@ FOUR: list[Build] = [
 
 
 def separated(
-    builds: Sequence[Build], weights: Sequence[Sequence[float]], sources: Sequence[str], sound: Block
+    builds: Sequence[Build],
+    weights: Sequence[Sequence[float]],
+    sources: Sequence[str],
+    sound: Block,
+    sizes: Sequence[int] = (700,),
 ) -> dict[str, Block]:
     """By those of the models that these sources need."""
     kept = needed(weights, len(builds), [SOURCES.index(source) for source in sources])
@@ -46,7 +50,7 @@ def separated(
         Path("unused"),
     )
     work = partial(separate, bag=bag, scheduler=Scheduler(), overlap=0.25, stems=sources)
-    return streamed(work, sound)
+    return streamed(work, sound, sizes)
 
 
 @pytest.mark.parametrize("weights", [EACH_ITS_OWN, SHARED, UNEVEN])
@@ -73,6 +77,15 @@ def test_segments_of_different_lengths() -> None:
     found = separated(builds, whole.weights, SOURCES, sound)
     for name in SOURCES:
         assert snr_db(expected[name], found[name]) > 110.0, name
+
+
+def test_segments_of_different_lengths_in_one_block_or_many() -> None:
+    builds: list[Build] = [partial(hdemucs, 0, segment=0.7), partial(demucs, 2, segment=0.31)]
+    sound = music(9_500)
+    sound[: SEGMENT_SAMPLES // 2] *= 0.05  # the scale of a longer stretch is another one
+    weights = [[1.0] * 4] * 2
+    by_pieces, at_once = (separated(builds, weights, ["vocals"], sound, sizes)["vocals"] for sizes in ([300], [9_500]))
+    assert snr_db(by_pieces, at_once) > 130.0
 
 
 def test_one_network_that_is_in_a_bag_twice_is_there_once() -> None:

@@ -210,6 +210,12 @@ class TestLoading:
         made_ready(engine, "broken")
         assert engine.problem("broken") == ""
 
+    def test_a_bag_in_which_nothing_counts_for_the_vocals(self, folder: Path, tmp_path: Path) -> None:
+        keep(htdemucs(), tmp_path / "one.safetensors")
+        (tmp_path / "deaf.yaml").write_text("models: [one]\nweights: [[1, 1, 1, 0]]\n")
+        with pytest.raises(EngineUnavailable, match="None of its networks counts for vocals"):
+            made_ready(engine_on(tmp_path), "deaf")
+
 
 class TestNames:
     @pytest.mark.parametrize("name", ["nothing", "../tiny", "hf://someone/model", "", "a/b", "tiny\n"])

@@ -274,15 +274,14 @@ class TestChoice:
         assert min(times.values()) > 0
         assert type(network) is (OpenVinoNetwork if times["openvino_s"] < times["torch_s"] else TorchNetwork)
 
-    def test_a_network_that_fails_is_not_the_faster_one(
+    def test_where_openvino_fails_torch_computes(
         self, chosen: Callable[..., Network], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         def fail(*_: object) -> None:
             raise RuntimeError("no such instruction")
 
         monkeypatch.setattr(OpenVinoNetwork, "estimate", fail)
-        with pytest.raises(RuntimeError, match="no such instruction"):
-            chosen()
+        assert type(chosen()) is TorchNetwork
         assert not (tmp_path / "kept" / "measured.json").exists()
 
     @pytest.mark.parametrize("build", [hdemucs, demucs, partial(htdemucs, use_train_segment=False)])

@@ -51,8 +51,13 @@ def network(
     key = f"{kept.stem} on {_processor()}"
     measured = _read(notes).get(key)
     if measured is None:
-        converted, alone = OpenVinoNetwork(deepcopy(model), kept, threads), TorchNetwork(model, device)
-        openvino_s = _segment_s(converted, model)
+        alone = TorchNetwork(model, device)
+        try:
+            converted = OpenVinoNetwork(deepcopy(model), kept, threads)
+            openvino_s = _segment_s(converted, model)
+        except Exception:  # of no common type
+            log.exception("OpenVINO cannot compute this network, so torch does")
+            return alone
         measured = {"openvino_s": openvino_s, "torch_s": _segment_s(alone, model, hopeless_s=3 * openvino_s)}
         _write(notes, _read(notes) | {key: measured})
         log.info("measured", extra={"network": kept.stem, **measured})

@@ -145,6 +145,9 @@ class Demucs:
         if "vocals" not in known:
             raise WeightsRefused("It does not know vocals. Choose another.")
         sources = tuple(known) if every_source else ("vocals",)
+        for source in sources:
+            if not needed(recipe.weights, len(recipe.signatures), [known.index(source)]):
+                raise WeightsRefused(f"None of its networks counts for {source}. Correct the weights of the bag.")
         recipe = _narrowed(recipe, [known.index(source) for source in sources])
         paths = [weights.checkpoint_path(s, recipe, self._models_dir) for s in recipe.signatures]
         return bag_of(

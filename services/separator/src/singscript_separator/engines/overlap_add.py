@@ -22,12 +22,14 @@ class Segment:
 
     Attributes:
         first_sample: index of its first own sample.
+        end_sample: index behind the last sample that the network sees.
         own: its own samples, shape (channels, n).
         around: `own` with the sound on both sides that the network sees as well.
         padding: how many zeros go before and after `around`.
     """
 
     first_sample: int
+    end_sample: int
     own: Planes
     around: Planes
     padding: tuple[int, int]
@@ -75,6 +77,7 @@ class Segments:
         first, last = max(seen_start, 0), min(seen_end, self._end_sample)
         segment = Segment(
             start,
+            seen_end,
             held[:, start - self._first_sample : end - self._first_sample],
             held[:, first - self._first_sample : last - self._first_sample],
             (first - seen_start, seen_end - last),

@@ -130,9 +130,10 @@ def estimates(mix: Iterator[Block], *, bag: Bag, lane: Lane, overlap: float) -> 
 
     for block in mix:
         planes = np.ascontiguousarray(block.T)
-        for track in tracks:
-            for segment in track.segments.push(planes):
-                queue(track, segment)
+        found = [(track, segment) for track in tracks for segment in track.segments.push(planes)]
+        # In the order in which they would come one by one, as the first one sets the scale.
+        for track, segment in sorted(found, key=lambda pair: pair[1].end_sample):
+            queue(track, segment)
         for stretch in joined(under_way):
             yield stretch
             under_way = max(track.member.network.parallel * track.member.network.batch for track in tracks) * len(
