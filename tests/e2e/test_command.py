@@ -93,6 +93,8 @@ def test_an_interrupt_leaves_nothing_behind(
     environment: dict[str, str], tmp_path: Path, five_minutes: Path, number: signal.Signals
 ) -> None:
     command = [*COMMAND, "run", str(five_minutes), "--out", str(tmp_path / "out")]
+    # Where the tests run in the background, SIGINT is ignored, and children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from singscript.media.v1 import media_pb2
 
@@ -28,6 +28,7 @@ EVENTS: st.SearchStrategy[StageEvent] = st.one_of(
 )
 
 
+@example(event=Progress(5.903))  # seconds and nanoseconds that are divided apart give 5.9030000000000005
 @given(event=EVENTS)
 def test_an_event_survives_the_wire(event: StageEvent) -> None:
     sent = to_proto(media_pb2.STAGE_SEPARATE, event).SerializeToString()

@@ -94,13 +94,18 @@ def result(future: Future[Planes]) -> int:
     return number_of(future.result(WAIT_S))
 
 
+_of_others: set[threading.Thread] = set()
+
+
 def compute_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "compute"]
+    return [thread for thread in threading.enumerate() if thread.name == "compute" and thread not in _of_others]
 
 
 @pytest.fixture(autouse=True)
 def no_thread_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test ends with no thread, as each ends when it has been idle for a moment."""
+    _of_others.clear()  # those of tests before, in this process, that wait for more
+    _of_others.update(compute_threads())
     monkeypatch.setattr(module, "IDLE_S", 0.05)
     yield
     for thread in compute_threads():

@@ -10,7 +10,7 @@ from singscript_core.events import EngineChosen, Levels, Progress, StageEvent, S
 
 def seconds(value: duration_pb2.Duration) -> float:
     """A protobuf Duration in seconds."""
-    return value.seconds + value.nanos / 1e9
+    return value.ToNanoseconds() / 1e9
 
 
 def duration(value_s: float) -> duration_pb2.Duration:
