@@ -555,7 +555,7 @@ async def load_when(
 ) -> separator_pb2.GetLoadResponse:
     """The load, once it is as it will be."""
     async with asyncio.timeout(30):
-        while not is_so(load := await stub.GetLoad(separator_pb2.GetLoadRequest(), timeout=10)):  # noqa: ASYNC110
+        while not is_so(load := await stub.GetLoad(separator_pb2.GetLoadRequest(), timeout=10)):  # noqa: ASYNC110  (polled)
             await asyncio.sleep(0.01)
     return load
 
@@ -594,7 +594,7 @@ async def test_a_call_that_is_cancelled_frees_its_place_though_the_network_compu
         load = await load_when(stub, lambda load: load.open_streams == 0)
         assert (load.queued_segments, load.computing_segments) == (0, 1)
         async with asyncio.timeout(30):
-            while (answer := await ask_unless_busy(address, short)) is None:  # noqa: ASYNC110
+            while (answer := await ask_unless_busy(address, short)) is None:  # noqa: ASYNC110  (nothing announces a free place)
                 await asyncio.sleep(0.01)
         np.testing.assert_array_equal(answer.vocals, short)
         assert not held.go.is_set()

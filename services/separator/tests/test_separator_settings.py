@@ -14,20 +14,20 @@ from singscript_separator.settings import SeparatorSettings
 
 
 def test_engines_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert SeparatorSettings().separator_engines == ("demucs", "passthrough")  # pyright: ignore[reportCallIssue]
+    assert SeparatorSettings().separator_engines == ("demucs", "passthrough")  # pyright: ignore[reportCallIssue]  (from the environment)
     monkeypatch.setenv("SINGSCRIPT_SEPARATOR_ENGINES", " passthrough , demucs ")
-    assert SeparatorSettings().separator_engines == ("passthrough", "demucs")  # pyright: ignore[reportCallIssue]
+    assert SeparatorSettings().separator_engines == ("passthrough", "demucs")  # pyright: ignore[reportCallIssue]  (from the environment)
 
 
 @pytest.mark.parametrize("value", ["", ",", "demucs,spleeter"])
 def test_wrong_engines_stop_the_start(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("SINGSCRIPT_SEPARATOR_ENGINES", value)
     with pytest.raises(ValidationError, match="name one or more of: demucs, passthrough"):
-        SeparatorSettings()  # pyright: ignore[reportCallIssue]
+        SeparatorSettings()  # pyright: ignore[reportCallIssue]  (from the environment)
 
 
 def test_what_is_done_unless_it_is_set_otherwise() -> None:
-    settings = SeparatorSettings()  # pyright: ignore[reportCallIssue]
+    settings = SeparatorSettings()  # pyright: ignore[reportCallIssue]  (from the environment)
     assert settings.separator_backend == "auto"
     assert settings.separator_overlap == 0.25  # as Demucs
     assert settings.separator_instrumental == "mix-minus-vocals"
@@ -52,7 +52,7 @@ def test_formats_are_those_that_can_be_written() -> None:
 def test_other_wrong_settings_stop_the_start_too(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"SINGSCRIPT_SEPARATOR_{name}", value)
     with pytest.raises(ValidationError, match=f"separator_{name.lower()}"):
-        SeparatorSettings()  # pyright: ignore[reportCallIssue]
+        SeparatorSettings()  # pyright: ignore[reportCallIssue]  (from the environment)
 
 
 @pytest.mark.parametrize(

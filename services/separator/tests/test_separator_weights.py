@@ -319,7 +319,7 @@ def test_quantised_weights_say_what_they_need(
 ) -> None:
     module = types.ModuleType("diffq.diffq")
     quantizer = type("DiffQuantizer", (), {"__module__": "diffq.diffq"})
-    module.DiffQuantizer = quantizer  # pyright: ignore[reportAttributeAccessIssue]
+    module.DiffQuantizer = quantizer  # pyright: ignore[reportAttributeAccessIssue]  (made here)
     monkeypatch.setitem(sys.modules, "diffq", types.ModuleType("diffq"))
     monkeypatch.setitem(sys.modules, "diffq.diffq", module)
     state = {"__quantized": True, "quantized": [], "meta": {"klass": quantizer}}
@@ -338,7 +338,7 @@ def test_a_bag_shortens_the_segment_of_a_transformer_and_never_lengthens_it(
     assert recipe is not None
     own = weights.load_models(["one"], recipe, tmp_path)["one"]
     of_demucs = BagOfModels([load_safetensors_model(tmp_path / "one.safetensors")], None, segment).models[0]
-    assert float(own.segment) == float(of_demucs.segment) == expected  # pyright: ignore[reportArgumentType]
+    assert float(own.segment) == float(of_demucs.segment) == expected  # pyright: ignore[reportArgumentType]  (none is None)
 
 
 def test_models_that_do_not_fit_together_are_refused(package: dict[str, Any], tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:  # see torch_network
 log = logging.getLogger(__name__)
 
 # OpenVINO's converter reports each use to its maker where this package is installed. Nothing here phones home.
-sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]  (it is how imports are barred)
 
-MAX_PARALLEL = 4  # each one more takes 0.3 GB
+MAX_PARALLEL = 4  # each one more takes 0.4 GB
 
 
 def usable(model: Model) -> TypeGuard[HTDemucs]:
@@ -50,14 +50,14 @@ class OpenVinoNetwork:
 
     Args:
         model: in evaluation mode; not to be used for anything else afterwards.
-        kept: where the converted network lies, or will lie once it is made; None: nowhere.
+        kept: where the converted network lies, or will lie once it is made.
         threads: how many to use; 0: one for each core that this process may use.
     """
 
     batch = 1
     device = "cpu (openvino)"
 
-    def __init__(self, model: HTDemucs, kept: Path | None, threads: int = 0) -> None:
+    def __init__(self, model: HTDemucs, kept: Path, threads: int = 0) -> None:
         import openvino
 
         assert model.segment is not None
@@ -105,11 +105,10 @@ def file_name(checkpoint: Path, model: HTDemucs) -> str:
     import openvino
     import torch
 
-    digest = hashlib.sha256(b"1")  # of how it is converted
-    digest.update(f"{openvino.__version__} {torch.__version__} {','.join(model.sources)} {model.segment}".encode())
     with checkpoint.open("rb") as file:
-        while data := file.read(1 << 20):
-            digest.update(data)
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(b"1")  # how it is converted
+    digest.update(f"{openvino.__version__} {torch.__version__} {','.join(model.sources)} {model.segment}".encode())
     return f"{checkpoint.stem}-{digest.hexdigest()[:16]}.xml"
 
 
@@ -125,8 +124,8 @@ def _transforms(model: HTDemucs) -> HTDemucs:
     return bare
 
 
-def _kept(core: openvino.Core, path: Path | None) -> openvino.Model | None:
-    if path is None or not path.is_file():
+def _kept(core: openvino.Core, path: Path) -> openvino.Model | None:
+    if not path.is_file():
         return None
     try:
         return core.read_model(path)
@@ -135,7 +134,7 @@ def _kept(core: openvino.Core, path: Path | None) -> openvino.Model | None:
         return None
 
 
-def _converted(model: HTDemucs, samples: int, kept: Path | None) -> openvino.Model:
+def _converted(model: HTDemucs, samples: int, kept: Path) -> openvino.Model:
     import openvino
     import torch
 
@@ -154,8 +153,7 @@ def _converted(model: HTDemucs, samples: int, kept: Path | None) -> openvino.Mod
             network = openvino.convert_model(traced, example_input=(sound, spectrum), input=shapes)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    if kept:
-        _keep(network, kept)
+    _keep(network, kept)
     return network
 
 

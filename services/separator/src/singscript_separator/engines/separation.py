@@ -34,14 +34,21 @@ class Scale:
 
 
 def separate(
-    blocks: Iterator[Block], *, sample_rate_hz: int, channels: int, stop: Stop, bag: Bag, scheduler: Scheduler,
-    overlap: float, stems: Sequence[str],
-) -> Iterator[Stems]:  # fmt: skip
+    blocks: Iterator[Block],
+    *,
+    sample_rate_hz: int,
+    channels: int,
+    stop: Stop,
+    bag: Bag,
+    scheduler: Scheduler,
+    overlap: float,
+    stems: Sequence[str],
+) -> Iterator[Stems]:
     """Splits a sound of any rate and length at constant memory.
 
     The result is that of `demucs.apply.apply_model(shifts=0)`, with two exceptions. Demucs normalises by the mean and
     deviation of the whole track; here they are those of the first segment that is not silent (the networks normalise
-    each segment again by themselves, so little depends on it). And silent segments stay silent.
+    each segment again by themselves, so little but a constant offset depends on it). And silent segments stay silent.
 
     Args:
         blocks: shape (n, channels).

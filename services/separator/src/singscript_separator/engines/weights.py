@@ -44,7 +44,7 @@ from singscript_separator.engines.convert import (
 from singscript_separator.engines.download import DownloadFailed, disk_trouble, download
 
 if TYPE_CHECKING:  # torch and demucs take seconds and 200 MB; only loading needs them
-    from demucs.apply import BagOfModels, Model
+    from demucs.apply import Model
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _CHECKSUM = re.compile(r"-[0-9a-f]{8,64}$")
@@ -173,21 +173,6 @@ def load_models(signatures: Sequence[str], recipe: Recipe, models_dir: Path) -> 
         models[signature] = _load(signature, path)
     _fit_together(list(models.values()), recipe)
     return models
-
-
-def load(recipe: Recipe, checkpoints: list[Path]) -> BagOfModels:
-    """Builds the model from its safetensors, on the CPU, ready for inference.
-
-    Raises:
-        WeightsRefused: a checkpoint is damaged, or not the weights of a Demucs network.
-    """
-    from demucs.apply import BagOfModels
-
-    models = [_load(path.stem, path) for path in checkpoints]
-    _fit_together(models, recipe)
-    bag = BagOfModels(models, recipe.weights)
-    bag.eval()
-    return bag
 
 
 def hub_repo_name(name: str) -> str:
@@ -393,4 +378,4 @@ def _fit_together(models: list[Model], recipe: Recipe) -> None:
     for model in models:
         # A transformer cannot take more than it was made for.
         if recipe.segment_s is not None and (not isinstance(model, HTDemucs) or recipe.segment_s <= model.segment):
-            model.segment = recipe.segment_s  # pyright: ignore[reportAttributeAccessIssue]
+            model.segment = recipe.segment_s  # pyright: ignore[reportAttributeAccessIssue]  (declared as a fraction)
