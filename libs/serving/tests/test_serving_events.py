@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from singscript.media.v1 import media_pb2
 
-from singscript_core.events import EngineChosen, Levels, Progress, StageEvent, Stored, Warned
+from singscript_core.events import EngineChosen, Levels, Progress, StageEvent, Stored, Usage, Warned
 from singscript_serving.events import from_proto, to_proto
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -24,6 +24,16 @@ EVENTS: st.SearchStrategy[StageEvent] = st.one_of(
     ),
     st.builds(Warned, reason=TEXT, message=TEXT),
     st.builds(EngineChosen, engine=TEXT, model=TEXT, device=TEXT),
+    st.builds(
+        Usage,
+        engine=TEXT,
+        model=TEXT,
+        audio_s=SECONDS,
+        requests=st.integers(0, 2**31 - 1),
+        input_tokens=st.integers(0, 2**63 - 1),
+        output_tokens=st.integers(0, 2**63 - 1),
+        cost_usd=st.none() | st.floats(0, 1e6),
+    ),
     st.builds(Stored, name=TEXT, key=TEXT, media_type=TEXT, size_bytes=SIZE, sha256=TEXT, levels=st.none() | LEVELS),
 )
 

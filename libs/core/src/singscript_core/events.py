@@ -67,4 +67,24 @@ class Stored:
     levels: Levels | None = None
 
 
-StageEvent = Progress | Warned | EngineChosen | Stored
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an engine that is paid for has used since its last report.
+
+    Attributes:
+        audio_s: seconds of sound sent.
+        requests: answers that were paid for.
+        input_tokens, output_tokens: 0 where tokens are not what is paid.
+        cost_usd: None where the price is not known.
+    """
+
+    engine: str
+    model: str
+    audio_s: float
+    requests: int = 1
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+
+
+StageEvent = Progress | Warned | EngineChosen | Stored | Usage

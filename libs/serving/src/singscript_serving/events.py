@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf import duration_pb2
 from singscript.media.v1 import media_pb2
 
-from singscript_core.events import EngineChosen, Levels, Progress, StageEvent, Stored, Warned
+from singscript_core.events import EngineChosen, Levels, Progress, StageEvent, Stored, Usage, Warned
 
 
 def seconds(value: duration_pb2.Duration) -> float:
@@ -52,6 +52,17 @@ def to_proto(stage: media_pb2.Stage.ValueType, event: StageEvent) -> media_pb2.S
             if event.levels:
                 artifact.levels.CopyFrom(_levels_to_proto(event.levels))
             return media_pb2.StageEvent(stage=stage, artifact=artifact)
+        case Usage():
+            usage = media_pb2.Usage(
+                engine=event.engine,
+                model=event.model,
+                audio=duration(event.audio_s),
+                requests=event.requests,
+                input_tokens=event.input_tokens,
+                output_tokens=event.output_tokens,
+                cost_usd=event.cost_usd,
+            )
+            return media_pb2.StageEvent(stage=stage, usage=usage)
 
 
 def from_proto(event: media_pb2.StageEvent) -> StageEvent | None:
@@ -74,6 +85,17 @@ def from_proto(event: media_pb2.StageEvent) -> StageEvent | None:
             a = event.artifact
             levels = _levels_from_proto(a.levels) if a.HasField("levels") else None
             return Stored(a.name, a.key, a.media_type, a.size_bytes, a.sha256, levels)
+        case "usage":
+            u = event.usage
+            return Usage(
+                u.engine,
+                u.model,
+                seconds(u.audio),
+                u.requests,
+                u.input_tokens,
+                u.output_tokens,
+                u.cost_usd if u.HasField("cost_usd") else None,
+            )
         case None:
             return None
 
