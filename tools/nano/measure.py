@@ -21,7 +21,7 @@ from singscript_audio.decode import decode
 from singscript_separator.engines import weights
 
 DEMO = Path(__file__).parents[2] / "demo"
-_ABOVE_BAND_DB = (-3.0, 3.0, 9.0)
+_ABOVE_BAND_DB = (-3.0, 0.0, 3.0, 9.0)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 import wave
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +29,11 @@ TRAINED = (
 """Voices of flite, else of espeak-ng."""
 
 HELD_OUT = ("flite:awb", "en-us+f4")
+
+RECORDED = "flite:rms"
+"""A low, recorded voice, the demo's too (with other words and tunes): the last phase dwells on it half of the time."""
+OTHERS = tuple(voice for voice in TRAINED if not voice.startswith("flite:"))
+"""Who is heard the rest of the time."""
 
 _PARTS_OF_A_SENTENCE = (
     ("the old man", "my brother", "a young girl", "the driver", "our teacher", "nobody", "the king", "everyone", "she"),
@@ -52,9 +58,23 @@ _FRAME_MS = 5.0
 _FRAMES_PER_S = 1000.0 / _FRAME_MS
 _MAJOR = (0, 2, 4, 5, 7, 9, 11)
 
+_THROATS = (0.9, 1.12)
+_WIDE_THROATS = (0.85, 1.2)
+_TUNES_ABOVE_SPEECH = (-3.0, 5.0)
+_HIGHER_TUNES_ABOVE_SPEECH = (-2.0, 9.0)
+
 
 class SpeechError(Exception):
     """A program or a package that voices are made with is missing; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """WORLD's view of speech, a row each _FRAME_MS: pitch (t,), spectral envelope (t, k), aperiodicity (t, k)."""
+
+    f0_hz: FloatArray
+    spectrum: FloatArray
+    aperiodicity: FloatArray
 
 
 def for_training(seed: int, clips_per_voice: int) -> Iterator[FloatArray]:
@@ -62,8 +82,28 @@ def for_training(seed: int, clips_per_voice: int) -> Iterator[FloatArray]:
     for index, voice in enumerate(TRAINED):
         for clip in range(clips_per_voice):
             rng = np.random.default_rng((seed, index, clip))
-            speech = speak(voice, " ".join(str(rng.choice(choices)) for choices in _PARTS_OF_A_SENTENCE))
-            yield speech if clip % 4 == 0 else retuned(rng, speech, is_sung=clip % 4 > 1)
+            speech = speak(voice, _sentence(rng))
+            yield speech if clip % 4 == 0 else retuned(rng, analysed(speech), is_sung=clip % 4 > 1)
+
+
+def takes(voice: str, seed: tuple[int, ...], count: int) -> list[FloatArray]:
+    """A random sentence as it is spoken, then `count` times retuned: first spoken, then sung.
+
+    Every other of those keeps the speaker's own throat.
+    """
+    rng = np.random.default_rng(seed)
+    speech = speak(voice, _sentence(rng))
+    analysis = analysed(speech)
+    sounds = [speech]
+    for take in range(count):
+        throats = (1.0, 1.0) if take % 2 else _WIDE_THROATS
+        sung = retuned(rng, analysis, is_sung=take > 0, throats=throats, above_speech=_HIGHER_TUNES_ABOVE_SPEECH)
+        sounds.append(sung)
+    return sounds
+
+
+def _sentence(rng: np.random.Generator) -> str:
+    return " ".join(str(rng.choice(choices)) for choices in _PARTS_OF_A_SENTENCE)
 
 
 def held_out() -> Iterator[tuple[str, FloatArray]]:
@@ -72,7 +112,7 @@ def held_out() -> Iterator[tuple[str, FloatArray]]:
         speech = speak(voice, text)
         name = voice.replace("flite:", "").replace("en-us+", "espeak-")
         yield f"{name}-spoken", speech
-        yield f"{name}-sung", retuned(np.random.default_rng(index), speech, is_sung=True)
+        yield f"{name}-sung", retuned(np.random.default_rng(index), analysed(speech), is_sung=True)
 
 
 def speak(voice: str, text: str) -> FloatArray:
@@ -99,39 +139,58 @@ def speak(voice: str, text: str) -> FloatArray:
     return samples * (0.1 / rms(samples))
 
 
-def retuned(rng: np.random.Generator, speech: FloatArray, *, is_sung: bool) -> FloatArray:
-    """The same words by another throat and pitch; sung ones are stretched and follow a random tune with vibrato."""
+def analysed(speech: FloatArray) -> Analysis:
+    """What `retuned` needs to know of `speech`.
+
+    Raises:
+        SpeechError: the vocoder is not installed.
+    """
     pyworld = load_vocoder()
     samples = np.ascontiguousarray(speech)
     f0_hz, times_s = pyworld.harvest(samples, SAMPLE_RATE_HZ, frame_period=_FRAME_MS)
     spectrum = pyworld.cheaptrick(samples, f0_hz, times_s, SAMPLE_RATE_HZ)
-    aperiodicity = pyworld.d4c(samples, f0_hz, times_s, SAMPLE_RATE_HZ)
+    return Analysis(f0_hz, spectrum, pyworld.d4c(samples, f0_hz, times_s, SAMPLE_RATE_HZ))
 
+
+def retuned(
+    rng: np.random.Generator,
+    analysis: Analysis,
+    *,
+    is_sung: bool,
+    throats: tuple[float, float] = _THROATS,
+    above_speech: tuple[float, float] = _TUNES_ABOVE_SPEECH,
+) -> FloatArray:
+    """The same words by another throat and pitch; sung ones are stretched and follow a random tune with vibrato.
+
+    The throat's length is within `throats`, the speaker's own being 1; the tune lies within `above_speech`
+    semitones of the pitch of the speech.
+    """
+    f0_hz = analysis.f0_hz
     stretch = rng.uniform(1.2, 2.2) if is_sung else rng.uniform(0.85, 1.2)
     ends = np.cumsum(np.where(f0_hz > 0.0, stretch, 1.0))
     source = np.minimum(np.searchsorted(ends, np.arange(int(ends[-1]))), len(f0_hz) - 1)
     is_voiced = f0_hz[source] > 0.0
     if is_sung:
-        pitch_hz = _tune_hz(rng, len(source), float(np.median(f0_hz[f0_hz > 0.0])))
+        pitch_hz = _tune_hz(rng, len(source), float(np.median(f0_hz[f0_hz > 0.0])), above_speech)
     else:
         pitch_hz = f0_hz[source] * rng.uniform(0.8, 1.3)
-    bins = np.arange(spectrum.shape[1])
-    throat = np.clip(bins * rng.uniform(0.9, 1.12), 0, bins[-1]).astype(int)
-    sound = pyworld.synthesize(
+    bins = np.arange(analysis.spectrum.shape[1])
+    throat = np.clip(bins * rng.uniform(*throats), 0, bins[-1]).astype(int)
+    sound = load_vocoder().synthesize(
         np.ascontiguousarray(np.where(is_voiced, pitch_hz, 0.0)),
-        np.ascontiguousarray(spectrum[source][:, throat]),
-        np.ascontiguousarray(aperiodicity[source][:, throat]),
+        np.ascontiguousarray(analysis.spectrum[source][:, throat]),
+        np.ascontiguousarray(analysis.aperiodicity[source][:, throat]),
         SAMPLE_RATE_HZ,
         _FRAME_MS,
     )
     return sound * (0.1 / rms(sound))
 
 
-def _tune_hz(rng: np.random.Generator, frames: int, spoken_hz: float) -> FloatArray:
+def _tune_hz(rng: np.random.Generator, frames: int, spoken_hz: float, above_speech: tuple[float, float]) -> FloatArray:
     """A random tune around the speaker's own pitch: notes of a major scale joined by glides, with vibrato."""
     key = int(rng.integers(12))
     scale = [note for note in range(33, 84) if (note - key) % 12 in _MAJOR]
-    centre = 69.0 + 12.0 * np.log2(spoken_hz / 440.0) + rng.uniform(-3.0, 5.0)
+    centre = 69.0 + 12.0 * np.log2(spoken_hz / 440.0) + rng.uniform(*above_speech)
     place = int(np.argmin(np.abs(np.array(scale) - centre)))
     lowest, highest = max(place - 4, 0), min(place + 4, len(scale) - 1)
     notes = np.zeros(frames)
