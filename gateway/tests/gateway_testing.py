@@ -203,6 +203,14 @@ def progress(stage: media_pb2.Stage.ValueType, done_s: float, *, finished: bool 
     return Response(event=media_pb2.StageEvent(stage=stage, progress=value))
 
 
+def usage(cost_usd: float | None = 0.006) -> Response:
+    """What one request for a minute of sound has cost."""
+    value = media_pb2.Usage(
+        engine="openai", model="whisper-1", audio=duration(60.0), requests=1, output_tokens=7, cost_usd=cost_usd
+    )
+    return Response(event=media_pb2.StageEvent(stage=media_pb2.STAGE_TRANSCRIBE, usage=value))
+
+
 def warning(stage: media_pb2.Stage.ValueType, reason: str) -> Response:
     value = media_pb2.Warning(reason=reason, message="A sentence.")
     return Response(event=media_pb2.StageEvent(stage=stage, warning=value))
@@ -229,7 +237,9 @@ def media(title: str = "Song") -> Response:
 
 def segment(text: str) -> Response:
     word = transcriber_pb2.Word(text=text, start=duration(0.1), end=duration(0.5), confidence=0.5)
-    value = transcriber_pb2.Segment(start=duration(0.1), end=duration(0.5), text=text, words=[word], language="en")
+    value = transcriber_pb2.Segment(
+        start=duration(0.1), end=duration(0.5), text=text, words=[word], language="en", confidence=0.75
+    )
     return Response(segment=value)
 
 
@@ -261,6 +271,7 @@ def whole_song(objects: FolderStore, folder: Path) -> Script:
         for stage in STAGES[:2]:
             yield progress(stage, 2.0, finished=True)
         yield artifact(media_pb2.STAGE_SEPARATE, vocals, LEVELS)
+        yield usage()
         yield segment("hello")
         yield progress(STAGES[2], 2.0, finished=True)
         yield line("hello")

@@ -59,6 +59,10 @@ async def test_create_get_list(client: httpx.AsyncClient) -> None:
         "separator_engines": ["demucs", "passthrough"],
         "stems": "all",
         "stem_format": "mp3",
+        "task": "translate",
+        "prompt": "about a secretary",
+        "hot_words": ["Zanzibar"],
+        "listen": "mix",
         "url": "https://me:secret@example.org/song.mp3",
     }
     created = await client.post("/api/jobs", json=order)
@@ -73,7 +77,9 @@ async def test_create_get_list(client: httpx.AsyncClient) -> None:
         "size_bytes": None,
     }
     assert (job["options"]["stems"], job["options"]["stem_format"]) == ("all", "mp3")
-    assert job["options"]["lyrics_given"] is True and "secret" not in created.text and "la la" not in created.text
+    assert (job["options"]["task"], job["options"]["listen"], job["usage"]) == ("translate", "mix", [])
+    assert all(job["options"][f"{name}_given"] is True for name in ("lyrics", "prompt", "hot_words"))
+    assert not any(text in created.text for text in ("secret", "la la", "Zanzibar"))
     assert (await client.get(f"/api/jobs/{job['id']}")).json() == job
     listed = (await client.get("/api/jobs")).json()
     assert listed["next_cursor"] is None
@@ -117,6 +123,13 @@ async def test_list_by_state(client: httpx.AsyncClient, store: JobStore) -> None
         (LINK | {"title": "x" * 301}, "title"),
         (LINK | {"stems": "drums"}, "stems"),
         (LINK | {"stem_format": "aac"}, "stem_format"),
+        (LINK | {"task": "sing"}, "task"),
+        (LINK | {"listen": "drums"}, "listen"),
+        (LINK | {"prompt": "x" * 1001}, "prompt"),
+        (LINK | {"prompt": "a\0b"}, "prompt"),
+        (LINK | {"hot_words": ["x"] * 101}, "hot_words"),
+        (LINK | {"hot_words": ["x", "x" * 51]}, "hot_words.1"),
+        (LINK | {"hot_words": [" "]}, "hot_words.0"),
     ],
 )
 async def test_orders_that_make_no_sense(client: httpx.AsyncClient, order: dict[str, Any], field: str) -> None:
@@ -181,7 +194,7 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     assert set(document["paths"]) == {
         *("/api/jobs", "/api/jobs/{job_id}", "/api/jobs/{job_id}/events", "/api/jobs/{job_id}/result"),
-        *("/api/jobs/{job_id}/artifacts/{name}", "/healthz", "/readyz"),
+        *("/api/jobs/{job_id}/artifacts/{name}", "/api/usage", "/healthz", "/readyz"),
     }
     order = document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
     assert set(order) == {"application/json", "multipart/form-data"}
@@ -204,6 +217,59 @@ async def test_cancel(client: httpx.AsyncClient, store: JobStore, database_url: 
     await store.succeed(job)
     body = is_problem(await client.delete(f"/api/jobs/{job.id}"), 409, "JOB_FINISHED")
     assert body["state"] == "succeeded"
+
+
+# -- spend
+
+
+def spend(number: int, model: str, audio_s: float, cost_usd: float | None) -> Update:
+    used = {"engine": "openai", "model": model, "audio_s": audio_s, "requests": 2, "cost_usd": cost_usd}
+    return Update("usage", {"stage": "transcribe", "number": number, "input_tokens": 3, "output_tokens": 4} | used)
+
+
+async def test_spend_is_summed_by_engine_and_model(
+    client: httpx.AsyncClient, store: JobStore, database_url: str
+) -> None:
+    first, second = await running(store, database_url), await running(store, database_url)
+    await store.record(first, spend(1, "whisper-1", 60.0, 0.25))
+    await store.record(first, spend(2, "whisper-1", 30.0, 0.5))
+    await store.record(first, spend(3, "own-model", 1.0, None))
+    await store.fail(first, Failure(reason="BUSY", message="Busy."))
+    await store.record(second, spend(1, "whisper-1", 10.0, None))
+    await store.cancel(second.id)
+    await store.cancelled(second)
+    own = {"engine": "openai", "model": "own-model", "audio_s": 1.0, "requests": 2, "input_tokens": 3} | {
+        "output_tokens": 4,
+        "cost_usd": None,
+        "unpriced_requests": 2,
+    }
+    whisper = own | {"model": "whisper-1", "audio_s": 90.0, "requests": 4, "input_tokens": 6, "output_tokens": 8}
+    whisper |= {"cost_usd": 0.75, "unpriced_requests": 0}
+    assert (await client.get(f"/api/jobs/{first.id}")).json()["usage"] == [own, whisper]
+    both = whisper | {"audio_s": 100.0, "requests": 6, "input_tokens": 9, "output_tokens": 12, "unpriced_requests": 2}
+    answer = (await client.get("/api/usage")).json()
+    assert answer == {"since": None, "until": None, "usage": [own, both]}
+    # A bill stays when its job goes.
+    await execute(database_url, "DELETE FROM jobs")
+    assert (await client.get("/api/usage")).json() == answer
+
+
+async def test_spend_of_a_time(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
+    job = await running(store, database_url)
+    for number, at in enumerate(("2026-01-01T00:00Z", "2026-02-01T00:00Z", "2026-03-01T00:00Z"), 1):
+        await store.record(job, spend(number, "whisper-1", float(number), 1.0))
+        await execute(database_url, f"UPDATE usage SET at = '{at}' WHERE number = {number}")
+
+    async def heard_s(**query: str) -> float:
+        usage = (await client.get("/api/usage", params=query)).json()["usage"]
+        return sum(one["audio_s"] for one in usage)
+
+    assert await heard_s(since="2026-02-01T00:00:00Z") == 5.0
+    assert await heard_s(until="2026-02-01T01:00:00+01:00") == 1.0
+    assert await heard_s(since="2026-02-01T00:00:00Z", until="2026-02-02T00:00:00Z") == 2.0
+    assert await heard_s(since="2027-01-01T00:00:00Z") == 0
+    for wrong in ("yesterday", "2026-01-01T00:00:00"):
+        is_problem(await client.get("/api/usage", params={"since": wrong}), 422, "INVALID_INPUT")
 
 
 # -- results and files
@@ -299,6 +365,7 @@ async def test_upload_round_trip(
         ("separator_engines", (None, b"demucs, passthrough")),
         ("transcriber_engines", (None, b"whisper")),
         ("transcriber_engines", (None, b"sphinx")),
+        ("hot_words", (None, "Zoë, New York".encode())),
         ("language", (None, b"")),
     ]
     response = await client.post("/api/jobs", files=parts if file_first else parts[::-1])
@@ -309,6 +376,7 @@ async def test_upload_round_trip(
     assert set(body["options"]["transcriber_engines"]) == {"whisper", "sphinx"}
     job = await store.get(body["id"])
     assert job and job.request.upload and job.request.lyrics == "Zeile eins – ü"
+    assert job.request.hot_words == ["Zoë", "New York"]
     with objects.open(job.request.upload.key) as reader:
         assert b"".join(reader) == data
     assert job.request.upload.key in stored(objects)

@@ -29,6 +29,7 @@ from gateway_testing import (
     segment,
     serving,
     states,
+    usage,
     whole_song,
 )
 from singscript.aligner.v1 import aligner_pb2
@@ -59,7 +60,7 @@ async def test_whole_song(store: JobStore, processes: Processes, objects: Folder
     config = aligner.requests[0].config
     assert config.transcribe.separate.download.url == "https://example.org/a.mp3"
     assert (config.lyrics, config.transcribe.language, config.transcribe.echo_audio) == ("hello", "en", True)
-    stages, warnings, artifacts = await store.details(done)
+    stages, warnings, artifacts, spent = await store.details(done)
     assert [(s.stage, s.state, s.engine) for s in stages] == [
         ("download", "succeeded", "yt-dlp"),
         ("separate", "succeeded", "passthrough"),
@@ -71,13 +72,77 @@ async def test_whole_song(store: JobStore, processes: Processes, objects: Folder
         ("vocals.flac", SHOWN_LEVELS),
         ("words.json", None),
     ]
+    assert [(u.engine, u.model, u.audio_s, u.requests, u.cost_usd) for u in spent] == [
+        ("openai", "whisper-1", 60.0, 1, 0.006)
+    ]
     assert done.media and done.media["title"] == "Song"
     events = await all_events(store, done)
     assert {e.kind for e in events} == {
-        *("state", "stage", "progress", "warning", "engine", "artifact", "media", "segment", "line")
+        *("state", "stage", "progress", "warning", "engine", "artifact", "media", "segment", "line", "usage")
     }
     assert events[-1].data == {"state": "succeeded"}
     assert await execute_tasks(store, processes) == []
+
+
+async def test_what_every_attempt_has_spent_is_counted(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    song = whole_song(objects, tmp_path)
+
+    async def script(request: Request, context: Context) -> AsyncIterator[Response]:
+        if len(aligner.requests) == 1:
+            yield usage()
+            yield usage(cost_usd=None)
+            # An error overtakes what the receiver has not read yet.
+            await eventually(two_reports, "both reports are written")
+            raise errors.Unavailable("Busy.")
+        async for response in song(request, context):
+            yield response
+
+    async def two_reports() -> bool:
+        return (await execute(processes.environment["SINGSCRIPT_DATABASE_URL"], "SELECT count(*) FROM usage"))[0][
+            0
+        ] == 2
+
+    async with serving(script) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await ended(store, await store.create(link()))
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+    *_, (spent,) = await store.details(job)
+    assert (spent.requests, spent.audio_s, spent.output_tokens, spent.unpriced_requests) == (3, 180.0, 21, 1)
+    assert spent.cost_usd == pytest.approx(0.012)
+
+
+async def test_spend_that_is_being_written_when_the_dispatcher_is_stopped_is_counted(
+    store: JobStore, processes: Processes
+) -> None:
+    async def script(request: Request, context: Context) -> AsyncIterator[Response]:
+        yield usage()
+        await asyncio.Event().wait()
+
+    url = processes.environment["SINGSCRIPT_DATABASE_URL"]
+
+    async def waits() -> bool:
+        statement = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'usage'::regclass"
+        return (await execute(url, statement))[0][0] == 1
+
+    async with serving(script) as aligner, await psycopg.AsyncConnection.connect(url) as blocker:
+        await blocker.execute("LOCK TABLE usage IN EXCLUSIVE MODE")
+        dispatcher = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+        await eventually(waits, "the report is being written")
+        dispatcher.send_signal(signal.SIGTERM)
+
+        async def hung_up() -> bool:
+            return "stopping" in processes.logs()
+
+        await eventually(hung_up, "the dispatcher stops")
+        await blocker.rollback()
+        assert await asyncio.to_thread(dispatcher.wait, 20) == 0
+    now = await store.get(job.id)
+    assert now and now.state is JobState.QUEUED
+    *_, (spent,) = await store.details(now)
+    assert spent.requests == 1
 
 
 async def execute_tasks(store: JobStore, processes: Processes) -> list[object]:
@@ -262,7 +327,7 @@ async def test_final_errors_are_not_tried_again(
     reason = error.reason if isinstance(error, errors.StageError) else "INTERNAL"
     assert (done.problem.reason, done.problem.input_at_fault) == (reason, input_at_fault)
     assert "secret" not in done.problem.message
-    stages, _, _ = await store.details(done)
+    stages, *_ = await store.details(done)
     assert [s.stage for s in stages if s.state == "failed"] == [stage]
 
 
@@ -278,7 +343,7 @@ async def test_cancel_reaches_a_running_call(store: JobStore, processes: Process
 
         await eventually(call_ended, "the call was cancelled")
     assert done.state is JobState.CANCELLED
-    stages, _, _ = await store.details(done)
+    stages, *_ = await store.details(done)
     assert {s.state for s in stages} == {"skipped"}
 
 

@@ -184,6 +184,22 @@ async def test_from_upload_to_words_with_real_processes(
     with objects.open(key) as reader:
         assert b"".join(reader) == b"x" * 2_000_000
     line = next(event for event in events if event["kind"] == "line")
+    heard = next(event for event in events if event["kind"] == "segment")
+    assert heard["confidence"] == 0.75
+    spent = next(event for event in events if event["kind"] == "usage")
+    assert spent | {"at": ""} == {
+        "kind": "usage",
+        "at": "",
+        "attempt": 1,
+        "stage": "transcribe",
+        "engine": "openai",
+        "model": "whisper-1",
+        "audio_s": 60.0,
+        "requests": 1,
+        "input_tokens": 0,
+        "output_tokens": 7,
+        "cost_usd": 0.006,
+    }
     assert line["words"] == [{"text": "hello", "start_s": 0.1, "end_s": 0.5, "confidence": None, "timing": "acoustic"}]
     vocals, words = (event for event in events if event["kind"] == "artifact")
     assert (await api.get(words["url"])).content == WORDS and "key" not in words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from singscript.media.v1 import media_pb2
 from singscript.separator.v1 import separator_pb2
+from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_gateway.jobs.model import JobRequest, Upload
 from singscript_gateway.jobs.plan import plan
@@ -21,6 +22,10 @@ def test_a_link_becomes_the_whole_chain_in_one_call() -> None:
         aligner_engines=["sphinx"],
         stems="all",
         stem_format="opus",
+        task="translate",
+        prompt="A song by Nobody.",
+        hot_words=["Nobody", "la-la"],
+        listen="mix",
     )
     align = plan(request).config
     transcribe = align.transcribe
@@ -28,6 +33,8 @@ def test_a_link_becomes_the_whole_chain_in_one_call() -> None:
     assert (align.lyrics, align.language, list(align.engines)) == ("one\ntwo", "en", ["sphinx"])
     assert (list(transcribe.engines), transcribe.model, transcribe.language) == (["whisper"], "small", "en")
     assert transcribe.echo_audio
+    assert (transcribe.task, transcribe.listen) == (transcriber_pb2.TASK_TRANSLATE, transcriber_pb2.LISTEN_MIX)
+    assert (transcribe.initial_prompt, list(transcribe.hot_words)) == ("A song by Nobody.", ["Nobody", "la-la"])
     assert (list(separate.engines), separate.model) == (["demucs"], "htdemucs")
     assert (separate.split, separate.format) == (separator_pb2.SPLIT_ALL, separator_pb2.STEM_FORMAT_OPUS)
     # The chain needs no more than this, whatever is stored.
@@ -45,6 +52,12 @@ def test_an_upload_is_called_by_its_file_name_unless_it_was_given_a_title() -> N
 def test_unless_asked_for_more_there_are_two_stems_in_the_format_that_the_separator_has() -> None:
     separate = plan(JobRequest(url="https://example.com/a.mp3")).config.transcribe.separate
     assert (separate.split, separate.format) == (separator_pb2.SPLIT_VOCALS, separator_pb2.STEM_FORMAT_UNSPECIFIED)
+
+
+def test_unless_asked_otherwise_words_are_those_of_the_language_and_the_engine_chooses_what_it_hears() -> None:
+    transcribe = plan(JobRequest(url="https://example.com/a.mp3")).config.transcribe
+    assert (transcribe.task, transcribe.listen) == (transcriber_pb2.TASK_TRANSCRIBE, transcriber_pb2.LISTEN_AUTO)
+    assert (transcribe.initial_prompt, list(transcribe.hot_words)) == ("", [])
 
 
 def test_every_format_is_that_of_the_contract() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
 from singscript_gateway.database import make_pool
-from singscript_gateway.jobs.model import Failure, Job
+from singscript_gateway.jobs.model import LOCAL_OWNER, Event, Failure, Job
 from singscript_gateway.jobs.queue import make_queue
 from singscript_gateway.jobs.states import JOB_STEPS, JobState
 from singscript_gateway.jobs.store import JobStore
@@ -43,8 +43,9 @@ class Histories(RuleBasedStateMachine):
         self.pool = make_pool(url)
         self.runner.run(self.pool.open())
         self.store = JobStore(self.pool, make_queue())
-        self.runner.run(execute(url, "DELETE FROM jobs; DELETE FROM procrastinate_jobs"))
+        self.runner.run(execute(url, "DELETE FROM jobs; DELETE FROM usage; DELETE FROM procrastinate_jobs"))
         self.last: dict[UUID, Job] = {}
+        self.reports = 0
 
     def teardown(self) -> None:
         self.runner.run(self.pool.close())
@@ -54,6 +55,9 @@ class Histories(RuleBasedStateMachine):
         job = self.runner.run(self.store.get(job_id))
         assert job
         return job
+
+    async def events(self, job_id: UUID) -> list[Event]:
+        return await self.store.events_after(job_id, 0, 10_000)
 
     def is_current(self, claim: Job) -> bool:
         now = self.current(claim.id)
@@ -90,6 +94,16 @@ class Histories(RuleBasedStateMachine):
         expected = self.is_current(claim)
         assert self.runner.run(self.store.record(claim, Update(kind, {"stage": "separate"} | data))) == expected
 
+    @rule(claim=claims, repeated=st.booleans())
+    def spend(self, claim: Job, repeated: bool) -> None:
+        """Spend counts whoever reports it; a report whose answer was lost is written again, and counts once."""
+        self.reports += 1
+        usage = {"engine": "e", "model": "m", "audio_s": 1.0, "requests": 1, "input_tokens": 0, "output_tokens": 0}
+        update = Update("usage", {"stage": "transcribe", "number": self.reports, "cost_usd": 0.5} | usage)
+        expected = self.is_current(claim)
+        for _ in range(1 + repeated):
+            assert self.runner.run(self.store.record(claim, update)) == expected
+
     @rule(claim=claims, how=st.sampled_from(sorted(ENDINGS)))
     def end(self, claim: Job, how: str) -> None:
         expected = self.is_current(claim)
@@ -121,7 +135,7 @@ class Histories(RuleBasedStateMachine):
     def events_are_gapless_and_tell_the_same_story(self) -> None:
         for job_id in self.last:
             job = self.current(job_id)
-            events = self.runner.run(self.store.events_after(job_id, 0, 10_000))
+            events = self.runner.run(self.events(job_id))
             assert [event.seq for event in events] == list(range(1, job.last_seq + 1))
             told = [JobState(event.data["state"]) for event in events if event.kind == "state"]
             assert told[-1] is job.state and sum(state.final for state in told) == job.state.final
@@ -136,12 +150,17 @@ class Histories(RuleBasedStateMachine):
         assert all(has_task for _, state, has_task in rows if state == JobState.QUEUED)
 
     @invariant()
+    def every_report_of_spend_counts_once(self) -> None:
+        spent = self.runner.run(self.store.usage(LOCAL_OWNER, None, None))
+        assert sum(one.requests for one in spent) == self.reports
+        told = [e.data["number"] for i in self.last for e in self.runner.run(self.events(i)) if e.kind == "usage"]
+        assert len(told) == len(set(told))
+
+    @invariant()
     def artifacts_are_of_attempts_that_announced_them(self) -> None:
         for job_id in self.last:
             announced = {
-                event.data["key"]
-                for event in self.runner.run(self.store.events_after(job_id, 0, 10_000))
-                if event.kind == "artifact"
+                event.data["key"] for event in self.runner.run(self.events(job_id)) if event.kind == "artifact"
             }
             assert {a.key for a in self.runner.run(self.store.artifacts(job_id))} <= announced
 

@@ -69,11 +69,11 @@ async def test_claim_needs_the_jobs_own_task(store: JobStore, database_url: str)
 async def test_stages_follow_the_events(store: JobStore, database_url: str) -> None:
     job = (await claimed(store, await store.create(link()), database_url)).job
     await store.record(job, Update("engine", {"stage": "separate", "engine": "demucs", "model": "m", "device": "cpu"}))
-    stages, _, _ = await store.details(job)
+    stages, *_ = await store.details(job)
     assert [s.state for s in stages] == ["pending", "running", "pending", "pending"]
     await store.record(job, Update("progress", {"stage": "separate"} | FINISHED))
     await store.succeed(job)
-    stages, _, _ = await store.details(job)
+    stages, *_ = await store.details(job)
     assert [s.state for s in stages] == ["skipped", "succeeded", "skipped", "skipped"]
     assert (stages[1].engine, stages[1].done_s) == ("demucs", 2.0)
     kinds = [(e.kind, e.data.get("state")) for e in await all_events(store, job)]
@@ -84,7 +84,7 @@ async def test_stages_follow_the_events(store: JobStore, database_url: str) -> N
 async def test_failure_names_its_stage(store: JobStore, database_url: str) -> None:
     job = (await claimed(store, await store.create(link()), database_url)).job
     await store.fail(job, FAILURE)
-    stages, _, _ = await store.details(job)
+    stages, *_ = await store.details(job)
     assert {s.stage: s.state for s in stages} == {
         "download": StageState.SKIPPED,
         "separate": StageState.FAILED,
@@ -97,7 +97,7 @@ async def test_failure_of_unknown_stage_is_that_of_the_first_unfinished(store: J
     job = (await claimed(store, await store.create(link()), database_url)).job
     await store.record(job, Update("progress", {"stage": "download"} | FINISHED))
     await store.fail(job, FAILURE.model_copy(update={"stage": None}))
-    stages, _, _ = await store.details(job)
+    stages, *_ = await store.details(job)
     assert [s.state for s in stages] == ["succeeded", "failed", "skipped", "skipped"]
 
 

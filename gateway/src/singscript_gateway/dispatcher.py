@@ -29,7 +29,7 @@ from singscript_gateway.jobs.listen import CANCELS, Listener, pause
 from singscript_gateway.jobs.model import Failure, Job
 from singscript_gateway.jobs.plan import plan
 from singscript_gateway.jobs.store import Claim, JobStore
-from singscript_gateway.jobs.updates import read
+from singscript_gateway.jobs.updates import Update, read
 from singscript_gateway.settings import DispatcherSettings
 from singscript_serving.calls import responses
 from singscript_serving.channel import dial
@@ -187,6 +187,7 @@ class Dispatcher:
 
         stored: set[str] = set()
         progress_at_s: dict[str, float] = {}
+        reports_of_usage = 0
         # The services get a little longer than we wait: ours is the better sentence.
         call = self._aligner.Align(requests(), timeout=timeout_s + 5.0)
         async with aclosing(responses(call, "aligner")) as answers:
@@ -201,12 +202,24 @@ class Dispatcher:
                     progress_at_s[data["stage"]] = time.monotonic()
                 if kind == "artifact":
                     stored.add(data["name"])
-                if not await patiently(lambda update=update: self._store.record(job, update)):
+                if kind == "usage":
+                    reports_of_usage += 1
+                    data["number"] = reports_of_usage
+                if not await self._record(job, update):
                     raise _Fenced
         if RESULT_NAME not in stored:
             raise ResultMissing(
                 "The aligner finished without storing words.json. It needs the same storage settings as the gateway."
             )
+
+    async def _record(self, job: Job, update: Update) -> bool:
+        """Writes an event to its end, also when the attempt is interrupted meanwhile: it may be what was paid."""
+        write = asyncio.create_task(patiently(lambda: self._store.record(job, update)))
+        try:
+            return await asyncio.shield(write)
+        except asyncio.CancelledError:
+            await write
+            raise
 
     async def _write_interruption(self, job: Job, why: Interruption) -> str:
         match why:

@@ -57,7 +57,7 @@ async def watch_job(
     after: Annotated[int, Query(ge=0, le=_MAX_SEQ, description="As `Last-Event-ID`, which wins.")] = 0,
 ) -> Response:
     """Each event has a number (`id`), a kind (`event`) and JSON data with `at`, `attempt` and what the kind has:
-    `state`, `stage`, `progress`, `warning`, `engine`, `artifact`, `media`, `segment`, `line`.
+    `state`, `stage`, `progress`, `warning`, `engine`, `usage`, `artifact`, `media`, `segment`, `line`.
     The stream ends after the event that says how the job ended. Comments keep it open in between.
     """
     start = after if last_event_id is None else last_event_id

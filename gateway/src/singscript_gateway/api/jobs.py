@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
-_LISTS = ("separator_engines", "transcriber_engines", "aligner_engines")
+_LISTS = ("separator_engines", "transcriber_engines", "aligner_engines", "hot_words")
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "JOB_NOT_FOUND"}}
 
 

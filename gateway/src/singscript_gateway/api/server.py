@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from singscript_core.errors import InvalidInput
-from singscript_gateway.api import artifacts, events, health, jobs
+from singscript_gateway.api import artifacts, events, health, jobs, usage
 from singscript_gateway.api.gateway import Gateway
 from singscript_gateway.api.problems import add_handlers
 from singscript_gateway.database import make_pool
@@ -52,7 +52,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
         lifespan=lifespan,
     )
     add_handlers(app)
-    for part in (jobs, events, artifacts, health):
+    for part in (jobs, events, artifacts, usage, health):
         app.include_router(part.router)
     return app
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from singscript_gateway.api.problems import Problem, problem_of
-from singscript_gateway.jobs.model import Artifact, Event, Failure, Job, JobOptions, Levels, Stage
+from singscript_gateway.jobs.model import Artifact, Event, Failure, Job, JobOptions, Levels, Stage, UsageSum
 from singscript_gateway.jobs.states import JobState
 
 
@@ -46,10 +46,14 @@ class SourceShape(BaseModel):
 
 
 class OptionsShape(BaseModel):
-    """What was asked for; the lyrics themselves are not repeated."""
+    """What was asked for; lyrics, prompt and hot words themselves are not repeated."""
 
     language: str | None
+    task: str
+    listen: str
     lyrics_given: bool
+    prompt_given: bool
+    hot_words_given: bool
     separator_engines: list[str]
     transcriber_engines: list[str]
     aligner_engines: list[str]
@@ -106,12 +110,19 @@ class JobDetails(JobSummary):
     stages: list[Stage] = Field(description="Of the newest attempt; empty before the first.")
     warnings: list[WarningShape]
     artifacts: list[ArtifactShape]
+    usage: list[UsageSum] = Field(description="Of engines that are paid for, over all attempts.")
     last_event: int = Field(description="Number of the newest event.")
 
 
 class JobList(BaseModel):
     jobs: list[JobSummary]
     next_cursor: str | None = Field(description="For the next page; null on the last one.")
+
+
+class UsageReport(BaseModel):
+    since: datetime | None
+    until: datetime | None
+    usage: list[UsageSum] = Field(description="By engine and model.")
 
 
 class JobResult(BaseModel):
@@ -137,8 +148,12 @@ def job_summary(job: Job) -> dict[str, Any]:
             "file_name": file_name,
             "size_bytes": upload.size_bytes if upload else None,
         },
-        "options": request.model_dump(exclude={"lyrics", "title", "url", "upload"})
-        | {"lyrics_given": bool(request.lyrics.strip())},
+        "options": request.model_dump(exclude={"lyrics", "prompt", "hot_words", "title", "url", "upload"})
+        | {
+            "lyrics_given": bool(request.lyrics.strip()),
+            "prompt_given": bool(request.prompt.strip()),
+            "hot_words_given": bool(request.hot_words),
+        },
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
@@ -146,7 +161,9 @@ def job_summary(job: Job) -> dict[str, Any]:
     }
 
 
-def job_details(job: Job, stages: list[Stage], warnings: list[dict[str, Any]], artifacts: list[Artifact]) -> JobDetails:
+def job_details(
+    job: Job, stages: list[Stage], warnings: list[dict[str, Any]], artifacts: list[Artifact], usage: list[UsageSum]
+) -> JobDetails:
     return JobDetails.model_validate(
         job_summary(job)
         | {
@@ -154,6 +171,7 @@ def job_details(job: Job, stages: list[Stage], warnings: list[dict[str, Any]], a
             "stages": stages,
             "warnings": warnings,
             "artifacts": [artifact_shape(job.id, a) for a in artifacts],
+            "usage": usage,
             "last_event": job.last_seq,
         }
     )
@@ -171,6 +189,8 @@ def event_data(job_id: UUID, event: Event) -> dict[str, Any]:
         # Those written before there were levels have none.
         data.setdefault("levels", None)
         data["url"] = _artifact_url(job_id, data["name"])
+    if event.kind == "usage":
+        del data["number"]
     if "problem" in data:
         data["problem"] = problem_of(Failure.model_validate(data["problem"]))
     at = event.at.astimezone(UTC).isoformat().replace("+00:00", "Z")

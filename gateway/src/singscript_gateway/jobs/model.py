@@ -31,6 +31,10 @@ Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
 Title = Annotated[Text, Field(max_length=300)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")]
 Engines = Annotated[list[Name], Field(max_length=10)]
+HotWord = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
+
+# Whose all jobs are until there are accounts.
+LOCAL_OWNER = "local"
 
 
 class JobOptions(BaseModel):
@@ -50,6 +54,20 @@ class JobOptions(BaseModel):
     aligner_engines: Engines = Field(default=[], description="As `separator_engines`.")
     separator_model: Name | None = Field(default=None, description="Left out: the engine's default.")
     transcriber_model: Name | None = Field(default=None, description="Left out: the engine's default.")
+    task: Literal["transcribe", "translate"] = Field(
+        default="transcribe", description="`translate`: the words are given in English, whatever the language."
+    )
+    prompt: Text = Field(
+        default="",
+        max_length=1000,
+        description="What the sound is about, or how its words are written. Engines may ignore it.",
+    )
+    hot_words: list[HotWord] = Field(
+        default=[], max_length=100, description="Names and rare words that may be heard. Engines may ignore them."
+    )
+    listen: Literal["auto", "vocals", "mix"] = Field(
+        default="auto", description="What is transcribed; `auto`: whichever the engine is surer of."
+    )
     stems: Literal["vocals", "all"] = Field(
         default="vocals",
         description="`vocals`: vocals and instrumental; `all`: every source that the separator's model knows.",
@@ -122,6 +140,7 @@ class Job(BaseModel):
 
     id: UUID
     number: int
+    owner: str
     state: JobState
     request: JobRequest
     attempt: int
@@ -177,6 +196,21 @@ class Artifact(BaseModel):
     size_bytes: int
     sha256: str
     levels: Levels | None
+
+
+class UsageSum(BaseModel):
+    """What one model of an engine that is paid for has used, attempts that failed or were cancelled included."""
+
+    model_config = ConfigDict(frozen=True)
+
+    engine: str
+    model: str
+    audio_s: float = Field(description="Seconds of sound sent.")
+    requests: int = Field(description="Answers that were paid for.")
+    input_tokens: int = Field(description="0 where tokens are not what is paid.")
+    output_tokens: int = Field(description="As `input_tokens`.")
+    cost_usd: float | None = Field(description="Of requests whose price is known; null when that of none is.")
+    unpriced_requests: int = Field(description="Requests whose price is not known.")
 
 
 class Event(BaseModel):

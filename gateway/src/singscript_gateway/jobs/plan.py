@@ -11,6 +11,12 @@ from singscript.transcriber.v1 import transcriber_pb2
 from singscript_gateway.jobs.model import JobRequest
 
 _SPLITS = {"vocals": separator_pb2.SPLIT_VOCALS, "all": separator_pb2.SPLIT_ALL}
+_TASKS = {"transcribe": transcriber_pb2.TASK_TRANSCRIBE, "translate": transcriber_pb2.TASK_TRANSLATE}
+_LISTEN = {
+    "auto": transcriber_pb2.LISTEN_AUTO,
+    "vocals": transcriber_pb2.LISTEN_VOCALS,
+    "mix": transcriber_pb2.LISTEN_MIX,
+}
 _FORMATS = {
     None: separator_pb2.STEM_FORMAT_UNSPECIFIED,
     "flac": separator_pb2.STEM_FORMAT_FLAC,
@@ -42,6 +48,10 @@ def plan(request: JobRequest) -> aligner_pb2.AlignRequest:
         model=request.transcriber_model or "",
         language=request.language or "",
         echo_audio=True,
+        task=_TASKS[request.task],
+        initial_prompt=request.prompt,
+        hot_words=request.hot_words,
+        listen=_LISTEN[request.listen],
     )
     align = aligner_pb2.AlignConfig(
         transcribe=transcribe,

@@ -95,6 +95,27 @@ ON CONFLICT (job_id, name) DO UPDATE
        media_type = excluded.media_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256,
        levels = excluded.levels
 
+-- add_usage --
+-- Also for an attempt that is over: what it has spent is spent. No row when this report was written before.
+INSERT INTO usage (job_id, attempt, number, owner, stage, engine, model, audio_s, requests, input_tokens,
+                   output_tokens, cost_usd)
+SELECT id, %(attempt)s, %(number)s, owner, %(stage)s, %(engine)s, %(model)s, %(audio_s)s, %(requests)s,
+       %(input_tokens)s, %(output_tokens)s, %(cost_usd)s
+  FROM jobs WHERE id = %(id)s
+ON CONFLICT DO NOTHING
+RETURNING number
+
+-- sum_usage --
+SELECT engine, model, sum(audio_s) AS audio_s, sum(requests) AS requests,
+       sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens,
+       sum(cost_usd) AS cost_usd,
+       COALESCE(sum(requests) FILTER (WHERE cost_usd IS NULL), 0) AS unpriced_requests
+  FROM usage
+ WHERE owner = %(owner)s AND (%(id)s::uuid IS NULL OR job_id = %(id)s)
+   AND (%(since)s::timestamptz IS NULL OR at >= %(since)s) AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
+ GROUP BY engine, model
+ ORDER BY engine, model
+
 -- get_job --
 SELECT * FROM jobs WHERE id = %(id)s
 

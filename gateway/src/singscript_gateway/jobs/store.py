@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from singscript_gateway.database import Connection, Pool, expected_migrations
 from singscript_gateway.jobs import queue
-from singscript_gateway.jobs.model import STAGES, Artifact, Event, Failure, Job, JobRequest, Stage
+from singscript_gateway.jobs.model import STAGES, Artifact, Event, Failure, Job, JobRequest, Stage, UsageSum
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState, StageState, jobs_before, stages_before
 from singscript_gateway.jobs.updates import Update
@@ -64,8 +65,8 @@ class JobStore:
         async with self._transaction() as tx:
             return [_job(row) for row in await tx.all("list_jobs", state=state, before=before, limit=limit)]
 
-    async def details(self, job: Job) -> tuple[list[Stage], list[dict[str, Any]], list[Artifact]]:
-        """Stages and warnings of the job's newest attempt, and its artifacts."""
+    async def details(self, job: Job) -> tuple[list[Stage], list[dict[str, Any]], list[Artifact], list[UsageSum]]:
+        """Stages and warnings of the job's newest attempt, its artifacts, and what it has spent."""
         async with self._transaction() as tx:
             stages = await tx.all("get_stages", id=job.id, attempt=job.attempt)
             warnings = await tx.all("get_warnings", id=job.id, attempt=job.attempt)
@@ -73,11 +74,17 @@ class JobStore:
                 [Stage.model_validate(s) for s in stages],
                 [w["data"] for w in warnings],
                 await _artifacts(tx, job.id),
+                await _usage(tx, job.owner, job.id),
             )
 
     async def artifacts(self, job_id: UUID) -> list[Artifact]:
         async with self._transaction() as tx:
             return await _artifacts(tx, job_id)
+
+    async def usage(self, owner: str, since: datetime | None, until: datetime | None) -> list[UsageSum]:
+        """What the owner has spent from `since` on, and before `until`; by engine and model."""
+        async with self._transaction() as tx:
+            return await _usage(tx, owner, since=since, until=until)
 
     async def events_after(self, job_id: UUID, after: int, limit: int = 500) -> list[Event]:
         async with self._transaction() as tx:
@@ -132,11 +139,17 @@ class JobStore:
                 await self._enqueue(tx, job_id)
 
     async def record(self, job: Job, update: Update) -> bool:
-        """Writes one event of a running attempt, and what follows from it. False: the attempt is over already."""
+        """Writes one event of a running attempt, and what follows from it. False: the attempt is over already.
+
+        Usage counts even then, and once for each `number` that the dispatcher gave it.
+        """
         async with self._transaction() as tx:
-            if not await tx.first("hold_attempt", id=job.id, attempt=job.attempt):
-                return False
             kind, data = update
+            running = await tx.first("hold_attempt", id=job.id, attempt=job.attempt)
+            if kind == "usage" and not await tx.first("add_usage", id=job.id, attempt=job.attempt, **data):
+                return running is not None
+            if not running:
+                return False
             stage = [data["stage"]] if "stage" in data else []
             if kind in ("engine", "progress"):
                 await tx.move_stages(job, stage, StageState.RUNNING)
@@ -381,6 +394,17 @@ def _job(row: DictRow) -> Job:
 
 def _job_or_none(row: DictRow | None) -> Job | None:
     return _job(row) if row else None
+
+
+async def _usage(
+    tx: _Transaction,
+    owner: str,
+    job_id: UUID | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> list[UsageSum]:
+    rows = await tx.all("sum_usage", owner=owner, id=job_id, since=since, until=until)
+    return [UsageSum.model_validate(row) for row in rows]
 
 
 async def _artifacts(tx: _Transaction, job_id: UUID) -> list[Artifact]:

@@ -66,6 +66,18 @@ def _stage_event(event: media_pb2.StageEvent) -> Update | None:
         case "engine":
             e = event.engine
             kind, data = "engine", {"engine": e.engine, "model": e.model, "device": e.device}
+        case "usage":
+            u = event.usage
+            data = {
+                "engine": u.engine,
+                "model": u.model,
+                "audio_s": round(seconds(u.audio), 3),
+                "requests": u.requests,
+                "input_tokens": u.input_tokens,
+                "output_tokens": u.output_tokens,
+                "cost_usd": u.cost_usd if u.HasField("cost_usd") else None,
+            }
+            kind = "usage"
         case None:
             return None
     return Update(kind, {"stage": stage} | data)
@@ -97,6 +109,7 @@ def _segment(segment: transcriber_pb2.Segment) -> dict[str, Any]:
         "language": segment.language,
         "engine": segment.engine,
         "model": segment.model,
+        "confidence": round(segment.confidence, 3) if segment.HasField("confidence") else None,
         "words": _words(segment.words),
     }
 

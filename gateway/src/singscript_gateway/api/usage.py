@@ -1,0 +1,28 @@
+"""What engines that are paid for have used."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+
+from singscript_gateway.api.gateway import GatewayDep
+from singscript_gateway.api.problems import Problem
+from singscript_gateway.api.shapes import UsageReport
+from singscript_gateway.jobs.model import LOCAL_OWNER
+
+router = APIRouter(tags=["usage"])
+
+
+@router.get("/api/usage", summary="What was spent", responses={422: {"model": Problem, "description": "INVALID_INPUT"}})
+async def get_usage(
+    gateway: GatewayDep,
+    since: Annotated[
+        AwareDatetime | None, Query(description="From this moment on, such as `2026-12-01T00:00:00Z`.")
+    ] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Before this moment.")] = None,
+) -> UsageReport:
+    """Sums by engine and model over all jobs, also those that failed, were cancelled or are gone."""
+    usage = await gateway.store.usage(LOCAL_OWNER, since, until)
+    return UsageReport(since=since, until=until, usage=usage)
