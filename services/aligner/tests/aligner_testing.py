@@ -77,6 +77,7 @@ def segments(speech: Speech, *, words: bool = True) -> list[transcriber_pb2.Segm
             language="en",
             engine="perfect",
             model="ear",
+            confidence=0.75,
         )
         for i, (text, line) in enumerate(zip(speech.texts, speech.lines, strict=True))
     ]

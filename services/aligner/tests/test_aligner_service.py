@@ -192,6 +192,10 @@ TRANSCRIBE = AlignConfig(
 )
 
 
+SPENT = media_pb2.Usage(engine="openai", model="whisper-1", audio=duration(9.5), requests=1, cost_usd=0.001)
+DROPPED = transcriber_pb2.Dropped(text="Thank you.", start=duration(1), end=duration(2), reason="PHANTOM")
+
+
 def transcript(speech: Speech, heard: Sequence[transcriber_pb2.Segment]) -> list[TranscribeResponse]:
     """As a transcriber sends it: events and media, sound, each segment once its sound was sent."""
     writer = ChunkWriter(1)
@@ -203,6 +207,7 @@ def transcript(speech: Speech, heard: Sequence[transcriber_pb2.Segment]) -> list
                 warning=media_pb2.Warning(reason="ENGLISH_ONLY", message="English alone is heard."),
             )
         ),
+        TranscribeResponse(event=EVENT(stage=media_pb2.STAGE_TRANSCRIBE, usage=SPENT)),
         TranscribeResponse(media=media_pb2.MediaInfo(title="A talk", artist="Nobody", format="flac")),
         TranscribeResponse(format=audio_format(RATE_HZ, 1)),
     ]
@@ -211,6 +216,7 @@ def transcript(speech: Speech, heard: Sequence[transcriber_pb2.Segment]) -> list
         *answers,
         *sound,
         *(TranscribeResponse(segment=one) for one in heard),
+        TranscribeResponse(dropped=DROPPED),
         TranscribeResponse(trailer=writer.trailer()),
     ]
 
@@ -225,7 +231,7 @@ async def test_the_transcriber_is_asked_and_relayed(speech: Speech, tmp_path: Pa
     assert request.config.echo_audio and request.config.object.key == "uploads/x"
     assert [one.segment for one in responses if one.WhichOneof("payload") == "segment"] == heard
     relayed = [one.event for one in responses if one.event.stage not in (0, media_pb2.STAGE_ALIGN)]
-    assert relayed == [one.event for one in transcriber.answers[:2]]
+    assert relayed == [one.event for one in transcriber.answers[:3]]
     assert [one.media.title for one in responses if one.WhichOneof("payload") == "media"] == ["A talk"]
     assert median_error_s(lines_of(responses), part) < 0.03
 
@@ -238,7 +244,31 @@ async def test_the_transcriber_is_asked_and_relayed(speech: Speech, tmp_path: Pa
         {"stage": "transcribe", "reason": "ENGLISH_ONLY", "message": "English alone is heard."}
     ]
     assert [one["text"] for one in document["heard"]] == part.texts
-    assert document["heard"][0]["engine"] == "perfect" and document["heard"][0]["words"][0]["confidence"] == 0.5
+    first = document["heard"][0]
+    assert (first["engine"], first["confidence"], first["words"][0]["confidence"]) == ("perfect", 0.75, 0.5)
+    assert [(one["text"], one["reason"]) for one in document["dropped"]] == [("Thank you.", "PHANTOM")]
+
+
+@pytest.mark.parametrize("words", [True, False])
+async def test_a_translation_keeps_the_times_of_the_transcriber(speech: Speech, words: bool) -> None:
+    """Its words are not those of the sound: an engine would find them at random."""
+    part = speech.part(0, 2)
+    heard = segments(part, words=words)
+    transcriber = Transcriber(transcript(part, heard))
+    wanted = AlignConfig()
+    wanted.CopyFrom(TRANSCRIBE)
+    wanted.transcribe.task = transcriber_pb2.TASK_TRANSLATE
+    async with upstream(transcriber) as address, stub_of(transcriber=address) as stub:
+        responses = await align(stub, wanted)
+    found = [word for line in lines_of(responses) for word in line.words]
+    assert [word.text for word in found] == [text for text, _, _ in part.words]
+    timing = aligner_pb2.WORD_TIMING_ANCHORED if words else aligner_pb2.WORD_TIMING_INTERPOLATED
+    assert {word.timing for word in found} == {timing}
+    if words:
+        sent = [word.start for one in heard for word in one.words]
+        assert [round(seconds(word.start), 3) for word in found] == [round(seconds(start), 3) for start in sent]
+    assert [one.reason for one in events_of(responses, "warning")] == ([] if words else ["ALIGNMENT_WEAK"])
+    assert events_of(responses, "engine") == []
 
 
 async def test_inline_sound_is_passed_on_to_the_transcriber(speech: Speech) -> None:
@@ -307,7 +337,7 @@ async def test_errors_of_the_transcriber_are_passed_on(speech: Speech) -> None:
         (Transcriber([], Unavailable("Come back later.")), grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
         (Transcriber(cut), grpc.StatusCode.ABORTED, "BROKEN_STREAM"),
         (Transcriber([]), grpc.StatusCode.ABORTED, "BROKEN_STREAM"),
-        (Transcriber(cut[4:]), grpc.StatusCode.ABORTED, "BROKEN_STREAM"),
+        (Transcriber(cut[5:]), grpc.StatusCode.ABORTED, "BROKEN_STREAM"),
     ):
         async with upstream(transcriber) as address, stub_of(transcriber=address) as stub:
             assert (await failure(align(stub, TRANSCRIBE)))[:2] == (code, reason)

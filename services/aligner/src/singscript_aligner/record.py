@@ -33,6 +33,7 @@ class Record:
         self._lyrics = lyrics
         self._media = media_pb2.MediaInfo()
         self._heard: list[dict[str, Any]] = []
+        self._dropped: list[dict[str, Any]] = []
         self._engines: dict[str, dict[str, str]] = {}
         self._warnings: list[dict[str, str]] = []
         self.lines: list[Line] = []
@@ -74,12 +75,27 @@ class Record:
             "language": segment.language,
             "engine": segment.engine,
             "model": segment.model,
+            "confidence": _rounded(segment.confidence) if segment.HasField("confidence") else None,
             "words": words,
         }
         self._heard.append(heard)
 
+    def note_dropped(self, dropped: transcriber_pb2.Dropped) -> None:
+        """Takes note of text that was not believed."""
+        self._dropped.append(
+            {
+                "text": dropped.text,
+                "start_s": _rounded(seconds(dropped.start)),
+                "end_s": _rounded(seconds(dropped.end)),
+                "reason": dropped.reason,
+                "language": dropped.language,
+                "engine": dropped.engine,
+                "model": dropped.model,
+            }
+        )
+
     def input_sha256(self) -> str:
-        """Digest of what the lines were made from: the sound, the lyrics, and what was heard."""
+        """Digest of what the lines were made from: the sound, the lyrics, and what was heard and believed."""
         parts = json.dumps([self.audio_sha256, self._lyrics, self._heard], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(parts.encode()).hexdigest()
 
@@ -101,6 +117,7 @@ class Record:
             "lyrics_given": bool(self._lyrics),
             "lines": [_line(line) for line in self.lines],
             "heard": self._heard,
+            "dropped": self._dropped,
             "stages": {stage: self._engines[stage] for stage in order if stage in self._engines},
             "warnings": sorted(self._warnings, key=lambda warning: order.index(warning["stage"])),
         }

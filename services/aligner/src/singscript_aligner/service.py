@@ -93,7 +93,9 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
         lyrics, language = _checked(config)
         source = self._source(config, request_iterator, context.time_remaining())
         record = Record(config.lyrics if lyrics else "")
-        engines = Engines(self._choice.engines(config.engines), language)
+        # The words of a translation are not those of the sound: they keep the times at which they were heard.
+        translated = config.transcribe.task == transcriber_pb2.TASK_TRANSLATE and not lyrics
+        engines = Engines([] if translated else self._choice.engines(config.engines), language)
         rules = self._settings.line_rules
         reported_s = -_PROGRESS_EVERY_S
         with Spool() as spool:
@@ -160,6 +162,8 @@ async def _noted(source: AsyncGenerator[Sourced], record: Record) -> AsyncGenera
             elif isinstance(item, transcriber_pb2.Segment):
                 record.note_heard(item)
                 yield _heard(item)
+            elif isinstance(item, transcriber_pb2.Dropped):
+                record.note_dropped(item)
             elif isinstance(item, Digest):
                 record.audio_sha256 = item.sha256
             else:

@@ -29,6 +29,7 @@ from singscript_storage import ObjectStore
 Request = aligner_pb2.AlignRequest
 Response = aligner_pb2.AlignResponse
 Segment = transcriber_pb2.Segment
+Dropped = transcriber_pb2.Dropped
 # Float32 of shape (n,), 16 kHz.
 Block = NDArray[np.float32]
 
@@ -41,7 +42,7 @@ class Digest:
 
 
 # A Response is relayed as it is.
-Sourced = Response | Segment | Block | Digest
+Sourced = Response | Segment | Dropped | Block | Digest
 
 
 async def inline(
@@ -118,7 +119,7 @@ async def transcribed(
     timeout_s: float | None,
     max_duration_s: float,
 ) -> AsyncGenerator[Sourced]:
-    """What the transcriber at `target` hears, each segment relayed too, and the sound that it heard it in.
+    """What the transcriber at `target` hears, each segment relayed too, what it did not believe, and the sound.
 
     Args:
         config: an inline source within it means the audio that follows on this same stream.
@@ -175,6 +176,8 @@ async def _received(
                 case "segment" if isinstance(answer, transcriber_pb2.TranscribeResponse):
                     yield Response(segment=answer.segment)
                     yield answer.segment
+                case "dropped" if isinstance(answer, transcriber_pb2.TranscribeResponse):
+                    yield answer.dropped
                 case _:
                     raise BrokenStream(f"The {service} sent audio before its format. Try again.")
     if sound is None or not sound.finished:
