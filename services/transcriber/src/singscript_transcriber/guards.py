@@ -56,8 +56,8 @@ _NOTE = re.compile(r"\[[^]]*]|\*[^*]*\*|【[^】]*】")
 class Guards:
     """Text is believed when it passes all of these.
 
-    The first four are Whisper's own thresholds (Radford et al., 2022: what fails them it decodes again; here it is dropped if
-    that did not help), the next four those of faster-whisper's word anomaly score; the rest are our own.
+    The first four are Whisper's own thresholds (Radford et al., 2022: it decodes again what fails them; what still does
+    is dropped here), the next four those of faster-whisper's word anomaly score; the rest are our own.
 
     Attributes:
         min_log_probability: mean over the tokens.

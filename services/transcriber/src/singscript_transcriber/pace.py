@@ -10,9 +10,9 @@ from functools import lru_cache
 
 import numpy as np
 
-# A line that repeats is sung at most this fast. Songs have about 10 letters a second, quick speech 15; sixteenths at 120
-# beats a minute are 8 syllables, of 2 letters each in "na na na". Rap records are faster (7.5 words of about 4 letters
-# a second), in lines that do not repeat; so is Whisper in a loop, with its 224 tokens in at most 30 s.
+# A line that repeats is sung at most this fast. Songs have about 10 letters a second, quick speech 15; sixteenths at
+# 120 beats a minute are 8 syllables, of 2 letters each in "na na na". Rap records are faster (7.5 words of about 4
+# letters a second), in lines that do not repeat; so is Whisper in a loop, with its 224 tokens in at most 30 s.
 _LETTERS_PER_S = 20.0
 _SYLLABLES_PER_S = 10.0
 # From so many times in a row on, a line repeats.
