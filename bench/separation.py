@@ -122,9 +122,9 @@ def ours(folder: Path, song: Path, overlap: float, backend: Any, streams: int, v
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from singscript_audio.decode import decode
     from singscript_core.stopping import Stop
+    from singscript_models.reach import Reach
+    from singscript_models.scheduler import Scheduler
     from singscript_separator.engines.demucs import Demucs, Options
-    from singscript_separator.engines.reach import Reach
-    from singscript_separator.engines.scheduler import Scheduler
 
     engine = Demucs("real", folder, False, Reach(), Scheduler(), Options(overlap=overlap, backend=backend))
     getting_ready = engine.ready("real", "vocals")

@@ -13,10 +13,10 @@ import torch
 from demucs.apply import BagOfModels, Model
 from tiny_demucs import RATE_HZ, SEGMENT_SAMPLES, SOURCES, applied, demucs, hdemucs, htdemucs, music, snr_db, streamed
 
+from singscript_models.scheduler import Scheduler
 from singscript_separator.engines import Block
 from singscript_separator.engines.bag import Bag, bag_of, needed
 from singscript_separator.engines.heads import keep_sources
-from singscript_separator.engines.scheduler import Scheduler
 from singscript_separator.engines.separation import separate
 
 EACH_ITS_OWN = [[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]]  # as htdemucs_ft

@@ -16,10 +16,10 @@ from demucs.htdemucs import HTDemucs
 from tiny_demucs import RATE_HZ, SEGMENT_SAMPLES, SOURCES, applied, htdemucs, keep, music, snr_db, streamed
 
 from singscript_core.errors import EngineUnavailable
+from singscript_models.reach import Reach
+from singscript_models.scheduler import Scheduler
 from singscript_separator.engines import Ready, Split, weights
 from singscript_separator.engines.demucs import Demucs, Options
-from singscript_separator.engines.reach import Reach
-from singscript_separator.engines.scheduler import Scheduler
 
 FINE_TUNED = ("f7e0c4bc", "d12395a8", "92cfc3b6", "04573f0d")  # of htdemucs_ft: one for each source
 EACH_ITS_OWN = "[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]"

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from tiny_demucs import snr_db, streamed
 
 from singscript_audio.decode import decode
+from singscript_models.reach import Reach
+from singscript_models.scheduler import Scheduler
 from singscript_separator.engines import Separate, weights
 from singscript_separator.engines.backends import Backend
 from singscript_separator.engines.demucs import Demucs, Options
-from singscript_separator.engines.reach import Reach
-from singscript_separator.engines.scheduler import Scheduler
 
 ROOT = Path(__file__).parents[3]
 MODELS = ROOT / "tests" / "support" / "models"

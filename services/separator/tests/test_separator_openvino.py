@@ -19,13 +19,13 @@ from demucs.htdemucs import HTDemucs
 from tiny_demucs import SEGMENT_SAMPLES, SOURCES, applied, demucs, hdemucs, keep, music, snr_db, streamed
 from tiny_demucs import htdemucs as four_layers
 
+from singscript_models.scheduler import Network, Scheduler
 from singscript_separator.engines import backends, openvino_network
 from singscript_separator.engines.backends import Backend
 from singscript_separator.engines.bag import bag_of
 from singscript_separator.engines.heads import keep_sources
 from singscript_separator.engines.openvino_network import OpenVinoNetwork
 from singscript_separator.engines.overlap_add import Planes
-from singscript_separator.engines.scheduler import Network, Scheduler
 from singscript_separator.engines.separation import separate
 from singscript_separator.engines.torch_network import TorchNetwork
 from singscript_separator.engines.traced import Core, RowConvolutions

@@ -29,10 +29,10 @@ from tiny_demucs import (
 
 from singscript_core.errors import Cancelled
 from singscript_core.stopping import Stop
+from singscript_models.scheduler import Network, Scheduler
 from singscript_separator.engines import Block, Separate, Stems
 from singscript_separator.engines.bag import Bag, Member, bag_of
 from singscript_separator.engines.overlap_add import Planes
-from singscript_separator.engines.scheduler import Network, Scheduler
 from singscript_separator.engines.separation import separate
 
 STRIDE_SAMPLES = int(0.75 * SEGMENT_SAMPLES)
@@ -49,7 +49,7 @@ def separating(bag: Bag, stems: Sequence[str] = (), overlap: float = 0.25) -> Se
     return partial(separate, bag=bag, scheduler=Scheduler(), overlap=overlap, stems=stems or bag.sources)
 
 
-def fake_bag(network: Network, *sources: str, rate_hz: int = RATE_HZ) -> Bag:
+def fake_bag(network: Network[Planes, Planes], *sources: str, rate_hz: int = RATE_HZ) -> Bag:
     """A network that is no network stands at the edge of the compute, where all that matters is when, or how often."""
     shares = np.ones(len(sources), np.float32)
     member = Member(network, tuple(range(len(sources))), shares, SEGMENT_SAMPLES, lambda samples: samples)

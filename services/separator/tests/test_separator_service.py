@@ -28,9 +28,9 @@ from singscript_audio.flac import FlacWriter
 from singscript_audio.writers import FORMATS
 from singscript_core.events import Progress
 from singscript_core.settings import ServiceSettings
+from singscript_models.reach import Reach
 from singscript_separator.engines import Block, weights
 from singscript_separator.engines.overlap_add import Planes
-from singscript_separator.engines.reach import Reach
 from singscript_separator.engines.weights import Recipe
 from singscript_serving.events import duration, seconds
 from singscript_serving.server import Service, running

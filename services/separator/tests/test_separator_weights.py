@@ -21,8 +21,8 @@ from demucs.pretrained import REMOTE_ROOT
 from demucs.states import load_model
 from safetensors.torch import load_file, save_file
 
+from singscript_models.download import DownloadFailed
 from singscript_separator.engines import convert, released, weights
-from singscript_separator.engines.download import DownloadFailed
 from singscript_separator.engines.weights import Recipe, WeightsRefused
 
 SIGNATURE = "955717e8"  # the one checkpoint of htdemucs

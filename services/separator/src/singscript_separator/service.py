@@ -20,14 +20,14 @@ from singscript_core.errors import InvalidInput
 from singscript_core.events import Progress, StageEvent
 from singscript_core.settings import ModelSettings
 from singscript_core.stopping import Stop
+from singscript_models.reach import Reach
+from singscript_models.scheduler import Scheduler
 from singscript_separator import sources
 from singscript_separator.artifacts import StemFiles
 from singscript_separator.choice import choose, named
 from singscript_separator.engines import Block, Engine, Ready, Split
 from singscript_separator.engines.demucs import Demucs, Options
 from singscript_separator.engines.passthrough import Passthrough
-from singscript_separator.engines.reach import Reach
-from singscript_separator.engines.scheduler import Scheduler
 from singscript_separator.settings import SeparatorSettings
 from singscript_separator.sources import Sound, SoundFormat
 from singscript_serving.bridge import Relay, run_engine

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singscript_models.scheduler import Network
 from singscript_separator.engines.backends import Backend, network
 from singscript_separator.engines.heads import keep_sources
 from singscript_separator.engines.overlap_add import Planes
-from singscript_separator.engines.scheduler import Network
 
 if TYPE_CHECKING:
     from demucs.apply import Model
@@ -30,7 +30,7 @@ class Member:
         valid_samples: from own samples to those that the network sees.
     """
 
-    network: Network
+    network: Network[Planes, Planes]
     rows: tuple[int, ...]
     shares: Planes
     segment_samples: int
@@ -88,7 +88,7 @@ def bag_of(
     shares = counts / counts.sum(axis=0)
     rate_hz, channels = int(first.samplerate), int(first.audio_channels)
     members: list[Member] = []
-    computed: dict[Path, tuple[Network, Mapping[str, int]]] = {}
+    computed: dict[Path, tuple[Network[Planes, Planes], Mapping[str, int]]] = {}
     device = "cpu"
     for model, checkpoint, share in zip(models, checkpoints, shares, strict=True):
         segment_samples = int(model.samplerate * model.segment)

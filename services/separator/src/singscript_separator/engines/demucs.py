@@ -11,11 +11,12 @@ from typing import Literal
 
 from singscript_core.errors import EngineUnavailable
 from singscript_core.events import EngineChosen, Progress
+from singscript_models.reach import Reach
+from singscript_models.scheduler import Scheduler
+from singscript_models.store import store_dir
 from singscript_separator.engines import Ready, Split, weights
 from singscript_separator.engines.backends import Backend
 from singscript_separator.engines.bag import Bag, bag_of, needed
-from singscript_separator.engines.reach import Reach
-from singscript_separator.engines.scheduler import Scheduler
 from singscript_separator.engines.separation import separate
 from singscript_separator.engines.weights import Recipe, WeightsRefused
 
@@ -156,7 +157,7 @@ class Demucs:
             [path for path in paths if path],
             sources,
             self._options.backend,
-            weights.store_dir(self._models_dir) / "openvino",
+            store_dir(self._models_dir) / "openvino",
             self._options.threads,
         )
 

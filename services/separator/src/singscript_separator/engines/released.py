@@ -9,29 +9,16 @@ in for code either: nothing that is downloaded is run (see `convert`).
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from singscript_models.download import Source
 
 _DEMUCS = "https://dl.fbaipublicfiles.com/demucs"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One place that has a checkpoint.
-
-    Attributes:
-        url: ends in `.safetensors`, or in `.th` for a pickle, which has to be converted.
-        sha256: of the file, or its first digits where no more is known.
-        size_bytes: None where it is not known.
-    """
-
-    url: str
-    sha256: str
-    size_bytes: int | None = None
 
 
 def sources(signature: str) -> tuple[Source, ...]:
     """Where a released checkpoint can be had, the better place first; empty for any other signature.
 
+    A file is named `.safetensors`, or `.th` where it is a pickle, which has to be converted.
     HF_ENDPOINT stands for the Hugging Face hub where it is set.
     """
     found: list[Source] = []

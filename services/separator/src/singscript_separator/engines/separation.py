@@ -11,10 +11,10 @@ import numpy as np
 
 from singscript_audio.resample import Resampler
 from singscript_core.stopping import Stop
+from singscript_models.scheduler import Lane, Scheduler
 from singscript_separator.engines import Block, Stems
 from singscript_separator.engines.bag import Bag, Member
 from singscript_separator.engines.overlap_add import OverlapAdd, Planes, Segment, Segments
-from singscript_separator.engines.scheduler import Lane, Scheduler
 
 SILENCE = 10 ** (-60 / 20)  # a segment whose peak is below -60 dBFS is not computed
 
@@ -124,7 +124,7 @@ def estimates(mix: Iterator[Block], *, bag: Bag, lane: Lane, overlap: float) -> 
         scale = scale or Scale.of(segment.own)
         sound = (segment.around - np.float32(scale.mean)) / np.float32(scale.deviation)
         padded = np.pad(sound, ((0, 0), segment.padding))
-        pending.append(_Pending(track, segment, scale, lane.submit(track.member.network, padded)))
+        pending.append(_Pending(track, segment, scale, lane.submit(track.member.network, padded, padded.shape)))
 
     def joined(limit: int) -> Iterator[Planes]:
         """What is final, once at most `limit` segments are under way."""

@@ -12,25 +12,23 @@ read-only in the user's cache.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
 import re
-import time
 import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import platformdirs
 import yaml
 
 from singscript_core.errors import EngineUnavailable
 from singscript_core.events import Progress
+from singscript_models.download import DownloadFailed, disk_trouble, download
+from singscript_models.store import cache_dir, exclusive, store_dir
 from singscript_separator.engines import released
 from singscript_separator.engines.convert import (
     DAMAGED,
@@ -41,7 +39,6 @@ from singscript_separator.engines.convert import (
     origin,
     origin_of,
 )
-from singscript_separator.engines.download import DownloadFailed, disk_trouble, download
 
 if TYPE_CHECKING:  # torch and demucs take seconds and 200 MB; only loading needs them
     from demucs.apply import Model
@@ -49,7 +46,6 @@ if TYPE_CHECKING:  # torch and demucs take seconds and 200 MB; only loading need
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _CHECKSUM = re.compile(r"-[0-9a-f]{8,64}$")
 _NETWORKS = {"demucs.demucs.Demucs", "demucs.hdemucs.HDemucs", "demucs.htdemucs.HTDemucs"}
-_WAIT_S = 0.5
 
 
 class WeightsRefused(EngineUnavailable):
@@ -106,7 +102,7 @@ def known_models(models_dir: Path) -> list[str]:
 def checkpoint_path(signature: str, recipe: Recipe, models_dir: Path) -> Path | None:
     """The safetensors that are loaded for a checkpoint; None while there are none."""
     pickle = _pickle_in(models_dir, signature)
-    for folder in (models_dir, _cache_dir(models_dir)):
+    for folder in (models_dir, cache_dir(models_dir)):
         path = folder / f"{signature}.safetensors"
         # A conversion of a pickle that has been replaced since does not count.
         if path.is_file() and (pickle is None or origin_of(path) in (None, origin(pickle))):
@@ -184,33 +180,10 @@ def hub_repo_name(name: str) -> str:
     return "Demucs-" + name
 
 
-def store_dir(models_dir: Path) -> Path:
-    """Where weights are kept: the models folder, or where that is read-only a folder of the user's cache.
-
-    Raises:
-        DownloadFailed: both are read-only.
-    """
-    for folder in (models_dir, _cache_dir(models_dir)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            return folder
-    raise DownloadFailed(
-        "SINGSCRIPT_MODELS_DIR and the user's cache are read-only. Let this user write to one of them."
-    )
-
-
 def _fetch(signature: str, recipe: Recipe, models_dir: Path) -> Generator[Progress]:
     """One checkpoint; bytes are those of its own file."""
     store = store_dir(models_dir)
-    work = store / ".downloads"
-    work.mkdir(exist_ok=True)
-    with (work / f"{signature}.lock").open("ab") as lock:  # which ends with the process, however that ends
-        while not _locked(lock):
-            yield Progress(0.0)
-            time.sleep(_WAIT_S)
+    with (yield from exclusive(store, signature)) as work:
         if checkpoint_path(signature, recipe, models_dir):
             return  # another one has just got it
         target = store / f"{signature}.safetensors"
@@ -261,21 +234,6 @@ def _download_bytes(signature: str, models_dir: Path) -> int | None:
     """How much has to be downloaded for a checkpoint; None where that is not known."""
     sources = released.sources(signature)
     return 0 if _pickle(signature, models_dir) or not sources else sources[0].size_bytes
-
-
-def _locked(file: IO[bytes]) -> bool:
-    # `flock` belongs to the open file, so it keeps threads apart as well as processes.
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _cache_dir(models_dir: Path) -> Path:
-    # Two models folders may have different checkpoints of one name.
-    key = hashlib.sha256(str(models_dir.absolute()).encode()).hexdigest()[:12]
-    return platformdirs.user_cache_path("singscript") / "models" / key
 
 
 def _bag(file: Path, repo_id: str) -> Recipe | None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -15,13 +16,27 @@ import httpx
 
 from singscript_core.errors import EngineUnavailable
 from singscript_core.events import Progress
-from singscript_separator.engines.released import Source
 
 ATTEMPTS = 3
-MAX_BYTES = 1 << 30  # where the size is not known; no released checkpoint has a fifth of it
+MAX_BYTES = 4 << 30  # where the size is not known; no checkpoint of Demucs or Whisper is as large
 MAX_S = 3600.0
 REPORT_S = 0.5
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One place that has a file.
+
+    Attributes:
+        url: ends in the name of the file.
+        sha256: of the file, or its first digits where no more is known.
+        size_bytes: None where it is not known.
+    """
+
+    url: str
+    sha256: str
+    size_bytes: int | None = None
 
 
 class DownloadFailed(EngineUnavailable):

@@ -1,4 +1,4 @@
-"""Who computes when: segments of all open streams take turns, as many at once as the network can."""
+"""Who computes when: items of all open streams take turns, as many at once as the network can."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from singscript_core.errors import Cancelled
-from singscript_separator.engines.overlap_add import Planes
 
 IDLE_S = 10.0  # after which a thread ends
 
 _GONE = "The caller went away."
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
 
-class Network(Protocol):
+
+class Network(Protocol[Item_contra, Result_co]):
     """A loaded model, ready to compute."""
 
     @property
@@ -29,11 +33,11 @@ class Network(Protocol):
 
     @property
     def batch(self) -> int:
-        """How many segments one call takes at most."""
+        """How many items one call takes at most."""
         ...
 
-    def estimate(self, mixes: Sequence[Planes]) -> list[Planes]:
-        """From mixes of one shape (channels, n) to their sources, each of shape (sources, channels, n)."""
+    def estimate(self, items: Sequence[Item_contra], /) -> Sequence[Result_co]:
+        """One result for each item; the items are alike (see `Lane.submit`)."""
         ...
 
 
@@ -43,8 +47,8 @@ class Load:
 
     Attributes:
         open_lanes: streams that are being computed.
-        queued, computing: segments that wait, and those under way.
-        expected_wait_s: how long a segment that came now would wait; None before the first was computed.
+        queued, computing: items that wait, and those under way.
+        expected_wait_s: how long an item that came now would wait; None before the first was computed.
     """
 
     open_lanes: int
@@ -56,23 +60,24 @@ class Load:
 @dataclass(slots=True, eq=False)
 class _Job:
     lane: Lane
-    network: Network
-    mix: Planes
-    future: Future[Planes]
+    network: Network[Any, Any]
+    item: Any
+    like: object
+    future: Future[Any]
 
 
 class Lane:
-    """The segments of one stream; a context manager."""
+    """The items of one stream; a context manager."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
 
-    def submit(self, network: Network, mix: Planes) -> Future[Planes]:
-        """Queues a segment of shape (channels, n); its sources have shape (sources, channels, n).
+    def submit(self, network: Network[Item, Result], item: Item, like: object = None) -> Future[Result]:
+        """Queues an item, to be computed together only with others whose `like` is equal.
 
         The future raises Cancelled when the lane is closed first, and what the network raises.
         """
-        return self._scheduler.submit(self, network, mix)
+        return self._scheduler.submit(self, network, item, like)
 
     def close(self) -> None:
         """Drops all that waits and lets go of what is under way, at once; from any thread, more than once."""
@@ -99,7 +104,7 @@ class Scheduler:
         self._running: list[_Job] = []
         self._calls = 0  # under way
         self._idle_threads = 0
-        self._segment_s: float | None = None  # how long a segment keeps one call busy; a running mean
+        self._item_s: float | None = None  # how long an item keeps one call busy; a running mean
 
     def lane(self) -> Lane:
         """A lane for one stream."""
@@ -112,12 +117,12 @@ class Scheduler:
         with self._changed:
             waiting = [job for jobs in self._waiting.values() for job in jobs]
             wait_s = None
-            if self._segment_s is not None:
-                wait_s = sum(self._segment_s / job.network.parallel for job in waiting)
+            if self._item_s is not None:
+                wait_s = sum(self._item_s / job.network.parallel for job in waiting)
             return Load(len(self._waiting), len(waiting), len(self._running), wait_s)
 
-    def submit(self, lane: Lane, network: Network, mix: Planes) -> Future[Planes]:
-        job = _Job(lane, network, mix, Future())
+    def submit(self, lane: Lane, network: Network[Item, Result], item: Item, like: object) -> Future[Result]:
+        job = _Job(lane, network, item, like, Future())
         with self._changed:
             if lane not in self._waiting:
                 job.future.set_exception(Cancelled(_GONE))
@@ -166,11 +171,11 @@ class Scheduler:
             return False
         started_s = time.monotonic()
         try:
-            estimates = jobs[0].network.estimate([job.mix for job in jobs])
+            results = jobs[0].network.estimate([job.item for job in jobs])
         except BaseException as error:  # noqa: BLE001  (raised again where the results are waited for)
             self._done(jobs, error, time.monotonic() - started_s)
         else:
-            self._done(jobs, estimates, time.monotonic() - started_s)
+            self._done(jobs, results, time.monotonic() - started_s)
         return True
 
     def _take(self) -> list[_Job]:
@@ -199,13 +204,13 @@ class Scheduler:
         while lanes and len(jobs) < head.network.batch:
             lane = lanes.popleft()
             waiting = self._waiting[lane]
-            if waiting and waiting[0].network is head.network and waiting[0].mix.shape == head.mix.shape:
+            if waiting and waiting[0].network is head.network and waiting[0].like == head.like:
                 jobs.append(waiting.popleft())
                 self._waiting[lane] = self._waiting.pop(lane)  # to the end
                 lanes.append(lane)
         return jobs
 
-    def _done(self, jobs: Sequence[_Job], result: list[Planes] | BaseException, took_s: float) -> None:
+    def _done(self, jobs: Sequence[_Job], result: Sequence[Any] | BaseException, took_s: float) -> None:
         with self._changed:
             self._calls -= 1
             self._idle_threads += 1
@@ -219,4 +224,4 @@ class Scheduler:
                     job.future.set_result(result[place])
             if not isinstance(result, BaseException):
                 each_s = took_s / len(jobs)
-                self._segment_s = each_s if self._segment_s is None else 0.8 * self._segment_s + 0.2 * each_s
+                self._item_s = each_s if self._item_s is None else 0.8 * self._item_s + 0.2 * each_s

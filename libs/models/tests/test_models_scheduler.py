@@ -13,35 +13,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from singscript_core.errors import Cancelled
-from singscript_separator.engines import scheduler as module
-from singscript_separator.engines.overlap_add import Planes
-from singscript_separator.engines.scheduler import Lane, Scheduler
+from singscript_models import scheduler as module
+from singscript_models.scheduler import Lane, Scheduler
 
 WAIT_S = 30.0  # for what must come
-
-
-def mix(number: int, samples: int = 4) -> Planes:
-    """Sound that is known by its number."""
-    return np.full((1, samples), number, np.float32)
-
-
-def number_of(sound: Planes) -> int:
-    return int(sound.flat[0])
 
 
 class Held:
     """Gives back what it is given; each call waits until it is let go.
 
     Attributes:
-        calls: numbers of the mixes of each call, in the order in which they began.
+        calls: the items of each call, in the order in which they began.
         most: how many calls were under way at once, at most.
     """
 
@@ -54,16 +42,16 @@ class Held:
         self._began = SimpleQueue[None]()
         self._go = threading.Semaphore(0)
 
-    def estimate(self, mixes: Sequence[Planes]) -> list[Planes]:
+    def estimate(self, items: Sequence[int]) -> list[int]:
         with self._lock:
-            self.calls.append([number_of(one) for one in mixes])
+            self.calls.append(list(items))
             self._under_way += 1
             self.most = max(self.most, self._under_way)
         self._began.put(None)
         assert self._go.acquire(timeout=WAIT_S)
         with self._lock:
             self._under_way -= 1
-        return [one[None] for one in mixes]
+        return list(items)
 
     def let_go(self, calls: int = 1) -> None:
         self._go.release(calls)
@@ -85,13 +73,13 @@ class Quick:
         self.parallel = parallel
         self._work = work
 
-    def estimate(self, mixes: Sequence[Planes]) -> list[Planes]:
+    def estimate(self, items: Sequence[int]) -> list[int]:
         self._work()
-        return [one[None] for one in mixes]
+        return list(items)
 
 
-def result(future: Future[Planes]) -> int:
-    return number_of(future.result(WAIT_S))
+def result(future: Future[int]) -> int:
+    return future.result(WAIT_S)
 
 
 _of_others: set[threading.Thread] = set()
@@ -143,7 +131,7 @@ def test_no_stream_starves(actions: list[int]) -> None:
                 turns[action] = [0] * len(lanes)
             waiting[action].append(len(owner))
             owner.append(action)
-            lanes[action].submit(network, mix(len(owner) - 1))
+            lanes[action].submit(network, len(owner) - 1)
             if not computing:
                 next_call()
         elif computing:
@@ -155,9 +143,9 @@ def test_no_stream_starves(actions: list[int]) -> None:
 def test_a_stream_that_comes_late_waits_for_one_turn_of_a_long_one() -> None:
     scheduler, network = Scheduler(), Held()
     long, late = scheduler.lane(), scheduler.lane()
-    futures = [long.submit(network, mix(number)) for number in range(10)]
+    futures = [long.submit(network, number) for number in range(10)]
     network.wait_for_call()
-    futures += [late.submit(network, mix(number)) for number in (100, 101)]
+    futures += [late.submit(network, number) for number in (100, 101)]
     network.let_go(12)
     assert sorted(map(result, futures)) == [*range(10), 100, 101]
     assert max(network.order.index(100), network.order.index(101) - 2) <= 2
@@ -167,7 +155,7 @@ def test_a_stream_that_comes_late_waits_for_one_turn_of_a_long_one() -> None:
 def test_as_many_calls_at_once_as_a_network_allows_and_no_more() -> None:
     scheduler, network = Scheduler(), Held(parallel=3)
     lane = scheduler.lane()
-    futures = [lane.submit(network, mix(number)) for number in range(7)]
+    futures = [lane.submit(network, number) for number in range(7)]
     for _ in range(3):
         network.wait_for_call()
     load = scheduler.load()
@@ -184,14 +172,14 @@ def test_no_wake_up_is_lost(lanes: int) -> None:
     scheduler, network = Scheduler(), Quick(4, lambda: together.wait(WAIT_S))
     opened = [scheduler.lane() for _ in range(lanes)]
     for start in range(200):
-        futures = [opened[number % lanes].submit(network, mix(start + number)) for number in range(4)]
+        futures = [opened[number % lanes].submit(network, start + number) for number in range(4)]
         assert list(map(result, futures)) == list(range(start, start + 4))
 
 
 def test_networks_share_the_machine() -> None:
     scheduler, networks = Scheduler(), [Held(2) for _ in range(4)]
     lane = scheduler.lane()
-    futures = [lane.submit(networks[number % 4], mix(number)) for number in range(12)]
+    futures = [lane.submit(networks[number % 4], number) for number in range(12)]
     for number, future in enumerate(futures):
         networks[number % 4].wait_for_call()
         assert scheduler.load().computing <= 2
@@ -202,11 +190,11 @@ def test_networks_share_the_machine() -> None:
 def test_a_network_that_needs_the_machine_for_itself_gets_its_turn() -> None:
     scheduler, many, alone = Scheduler(), Held(2), Held(1)
     first, second = scheduler.lane(), scheduler.lane()
-    futures = [first.submit(many, mix(number)) for number in range(2)]
+    futures = [first.submit(many, number) for number in range(2)]
     for _ in range(2):
         many.wait_for_call()
-    waits = second.submit(alone, mix(100))
-    futures += [first.submit(many, mix(number)) for number in range(2, 20)]
+    waits = second.submit(alone, 100)
+    futures += [first.submit(many, number) for number in range(2, 20)]
     many.let_go(2)
     alone.wait_for_call()  # before the 18 that still came through a lane that had its turn
     alone.let_go()
@@ -219,10 +207,10 @@ def test_a_network_that_needs_the_machine_for_itself_gets_its_turn() -> None:
 def test_what_waits_behind_a_lane_that_is_closed_starts_at_once() -> None:
     scheduler, many, alone = Scheduler(), Held(2), Quick(1)
     first, second, third = (scheduler.lane() for _ in range(3))
-    held = first.submit(many, mix(1))
+    held = first.submit(many, 1)
     many.wait_for_call()
-    second.submit(alone, mix(2))
-    behind = third.submit(many, mix(3))
+    second.submit(alone, 2)
+    behind = third.submit(many, 3)
     assert scheduler.load().queued == 2
     second.close()
     many.wait_for_call()
@@ -233,12 +221,12 @@ def test_what_waits_behind_a_lane_that_is_closed_starts_at_once() -> None:
 def test_a_batch_takes_from_all_lanes_in_turn() -> None:
     scheduler, network, other = Scheduler(), Held(batch=4), Held(batch=4)
     plug, a, b, c, d = (scheduler.lane() for _ in range(5))
-    futures = [plug.submit(network, mix(0))]
+    futures = [plug.submit(network, 0)]
     network.wait_for_call()
-    futures += [a.submit(network, mix(number)) for number in (1, 2, 3, 4)]
-    futures += [b.submit(network, mix(number)) for number in (11, 12)]
-    futures += [c.submit(network, mix(21, samples=5)), c.submit(network, mix(22))]
-    futures += [d.submit(other, mix(31))]
+    futures += [a.submit(network, number) for number in (1, 2, 3, 4)]
+    futures += [b.submit(network, number) for number in (11, 12)]
+    futures += [c.submit(network, 21, like="other"), c.submit(network, 22)]
+    futures += [d.submit(other, 31)]
     network.let_go(10)
     other.let_go()
     assert [result(future) for future in futures] == [0, 1, 2, 3, 4, 11, 12, 21, 22, 31]
@@ -248,18 +236,18 @@ def test_a_batch_takes_from_all_lanes_in_turn() -> None:
 
 def test_an_error_reaches_the_futures_of_its_call_and_no_others() -> None:
     class Failing(Held):
-        def estimate(self, mixes: Sequence[Planes]) -> list[Planes]:
-            found = super().estimate(mixes)
+        def estimate(self, items: Sequence[int]) -> list[int]:
+            found = super().estimate(items)
             if 1 in self.calls[-1]:
                 raise MemoryError("too long")
             return found
 
     scheduler, network = Scheduler(), Failing(batch=2)
     plug, a, b = (scheduler.lane() for _ in range(3))
-    first = plug.submit(network, mix(0))
+    first = plug.submit(network, 0)
     network.wait_for_call()
-    failed = [a.submit(network, mix(1)), b.submit(network, mix(2))]
-    after = [a.submit(network, mix(3)), b.submit(network, mix(4))]
+    failed = [a.submit(network, 1), b.submit(network, 2)]
+    after = [a.submit(network, 3), b.submit(network, 4)]
     network.let_go(3)
     assert result(first) == 0
     for future in failed:
@@ -272,10 +260,10 @@ def test_an_error_reaches_the_futures_of_its_call_and_no_others() -> None:
 def test_a_lane_that_is_closed_drops_what_waits_and_lets_go_of_the_rest() -> None:
     scheduler, network = Scheduler(), Held(batch=2)
     gone, stays = scheduler.lane(), scheduler.lane()
-    futures = [gone.submit(network, mix(0))]
+    futures = [gone.submit(network, 0)]
     network.wait_for_call()
-    futures += [gone.submit(network, mix(number)) for number in (1, 2, 3)]
-    kept = stays.submit(network, mix(100))
+    futures += [gone.submit(network, number) for number in (1, 2, 3)]
+    kept = stays.submit(network, 100)
     gone.close()
     gone.close()
     for future in futures:
@@ -285,7 +273,7 @@ def test_a_lane_that_is_closed_drops_what_waits_and_lets_go_of_the_rest() -> Non
     network.let_go(2)
     assert result(kept) == 100
     assert network.calls == [[0], [100]]
-    assert isinstance(gone.submit(network, mix(4)).exception(timeout=0), Cancelled)
+    assert isinstance(gone.submit(network, 4).exception(timeout=0), Cancelled)
     assert scheduler.load().queued == 0
 
 
@@ -295,14 +283,14 @@ def test_a_lane_is_closed_on_every_way_out() -> None:
         assert scheduler.load().open_lanes == 1
         raise KeyError
     assert scheduler.load().open_lanes == 0
-    assert isinstance(lane.submit(Quick(), mix(0)).exception(timeout=0), Cancelled)
+    assert isinstance(lane.submit(Quick(), 0).exception(timeout=0), Cancelled)
 
 
 def test_threads_end_when_there_is_nothing_to_do_and_come_back() -> None:
     scheduler, network = Scheduler(), Quick()
     lane = scheduler.lane()
     for number in range(3):
-        assert result(lane.submit(network, mix(number))) == number
+        assert result(lane.submit(network, number)) == number
         (thread,) = compute_threads()
         thread.join(WAIT_S)
         assert compute_threads() == []
@@ -310,16 +298,21 @@ def test_threads_end_when_there_is_nothing_to_do_and_come_back() -> None:
 
 def test_a_thread_that_waits_keeps_no_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_S", WAIT_S)
-    scheduler, seen = Scheduler(), list[weakref.ref[Any]]()
+    scheduler, seen = Scheduler(), list[weakref.ref[object]]()
 
-    class Watched(Quick):
-        def estimate(self, mixes: Sequence[Planes]) -> list[Planes]:
-            found = super().estimate(mixes)
-            seen.extend(map(weakref.ref, (*mixes, *found)))
+    class Sound:
+        pass
+
+    class Watched:
+        parallel, batch = 1, 1
+
+        def estimate(self, items: Sequence[Sound]) -> list[Sound]:
+            found = [Sound() for _ in items]
+            seen.extend(map(weakref.ref, (*items, *found)))
             return found
 
     lane = scheduler.lane()
-    assert result(lane.submit(Watched(), mix(1))) == 1
+    assert isinstance(lane.submit(Watched(), Sound()).result(WAIT_S), Sound)
     until_s = time.monotonic() + WAIT_S / 2
     while [ref for ref in seen if ref() is not None] and time.monotonic() < until_s:
         gc.collect()  # the thread may be on its way to its next wait
@@ -327,25 +320,25 @@ def test_a_thread_that_waits_keeps_no_results(monkeypatch: pytest.MonkeyPatch) -
     assert len(seen) == 2 and all(ref() is None for ref in seen)
     assert compute_threads(), "it waits for more"
     monkeypatch.setattr(module, "IDLE_S", 0.0)
-    assert result(lane.submit(Quick(), mix(2))) == 2
+    assert result(lane.submit(Quick(), 2)) == 2
 
 
-def test_load_tells_how_long_a_segment_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_tells_how_long_an_item_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now_s=0.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
     scheduler, network = Scheduler(), Held(parallel=2)
     lane = scheduler.lane()
     assert scheduler.load() == module.Load(open_lanes=1, queued=0, computing=0, expected_wait_s=None)
-    first = lane.submit(network, mix(0))
+    first = lane.submit(network, 0)
     network.wait_for_call()
     assert scheduler.load().expected_wait_s is None
     clock.now_s = 3.0
     network.let_go()
     assert result(first) == 0
-    rest = [lane.submit(network, mix(1)), lane.submit(network, mix(2))]
+    rest = [lane.submit(network, 1), lane.submit(network, 2)]
     for _ in rest:
         network.wait_for_call()
-    rest += [lane.submit(network, mix(number)) for number in range(3, 7)]
+    rest += [lane.submit(network, number) for number in range(3, 7)]
     load = scheduler.load()
     assert (load.queued, load.computing) == (4, 2)
     assert load.expected_wait_s == pytest.approx(4 * 3.0 / 2)
@@ -361,16 +354,16 @@ def test_a_call_that_fails_says_nothing_about_the_speed() -> None:
     scheduler = Scheduler()
     lane = scheduler.lane()
     with pytest.raises(ValueError, match="no"):
-        lane.submit(Quick(work=fail), mix(0)).result(WAIT_S)
+        lane.submit(Quick(work=fail), 0).result(WAIT_S)
     assert scheduler.load().expected_wait_s is None
-    assert result(lane.submit(Quick(), mix(1))) == 1
+    assert result(lane.submit(Quick(), 1)) == 1
     assert scheduler.load().expected_wait_s == 0
 
 
 def test_where_no_more_threads_can_be_had_those_that_there_are_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler, network = Scheduler(), Held(parallel=4)
     lane = scheduler.lane()
-    first = lane.submit(network, mix(0))
+    first = lane.submit(network, 0)
     network.wait_for_call()
 
     def refuse(thread: threading.Thread) -> None:
@@ -378,9 +371,9 @@ def test_where_no_more_threads_can_be_had_those_that_there_are_do_the_work(monke
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        futures = [first, *(lane.submit(network, mix(number)) for number in range(1, 4))]
+        futures = [first, *(lane.submit(network, number) for number in range(1, 4))]
         with pytest.raises(RuntimeError, match="new thread"), Scheduler().lane() as other:
-            other.submit(network, mix(9))
+            other.submit(network, 9)
     network.let_go(4)
     assert list(map(result, futures)) == [0, 1, 2, 3]
     assert network.most == 1
@@ -400,7 +393,7 @@ def test_every_future_ends_whatever_comes_and_goes(streams: list[tuple[int, bool
 
     def stream(segments: int, lane: Lane, leaves: bool) -> None:
         with lane:
-            futures = [lane.submit(network, mix(number)) for number in range(segments)]
+            futures = [lane.submit(network, number) for number in range(segments)]
             for number, future in enumerate(futures):
                 error = future.exception(WAIT_S)
                 if (error is None and result(future) != number) or (error is not None and not leaves):

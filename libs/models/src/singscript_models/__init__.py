@@ -1,0 +1,1 @@
+"""What every service with model weights needs: to get them, to keep them, and to compute with them in turn."""
