@@ -154,6 +154,8 @@ def test_held_notes_are_not_anomalous_but_words_that_last_through_silence_are() 
     ("gucci gang " * 7, 3.5),
     ("I never want to let you go, " * 8, 30.0),
     ("no no no no no no no no no no", 1.5),
+    ("no no no no", 0.2),  # engines' times may be off
+    ("ちゃちゃちゃちゃちゃちゃちゃちゃ", 1.0),
     ("ha ha ha ha ha ha ha ha staying alive, staying alive", 6.0),
     ("ラララララララララララララララ", 2.0),
     ("好きだよ好きだよ好きだよ好きだよ", 3.0),
@@ -201,8 +203,13 @@ def test_a_loop_of_two_lines_is_one() -> None:
 
 
 def test_the_same_line_sung_after_a_loop_of_it_is_believed() -> None:
-    line = "I never want to let you go"
+    line = "I never want to let you go "
     assert judged(heard(line * 30, 0.0, 3.0), heard(line, 3.2, 6.0), heard(line, 6.0, 9.0)) == [REPEATED, "", ""]
+
+
+def test_another_line_after_a_loop_of_many_utterances_is_believed() -> None:
+    loop = [heard("I never want to let you go", 0.5 * i, 0.5 * i + 0.5) for i in range(6)]
+    assert judged(*loop, heard(VERSE, 3.0, 5.5))[-2:] == [REPEATED, ""]
 
 
 def test_a_fast_verse_that_does_not_repeat_is_believed() -> None:
