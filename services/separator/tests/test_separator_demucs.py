@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -215,6 +217,31 @@ class TestLoading:
         (tmp_path / "deaf.yaml").write_text("models: [one]\nweights: [[1, 1, 1, 0]]\n")
         with pytest.raises(EngineUnavailable, match="None of its networks counts for vocals"):
             made_ready(engine_on(tmp_path), "deaf")
+
+
+class TestReadOnlyFolders:
+    def test_weights_that_are_there_serve_and_nothing_is_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder = tmp_path / "models"
+        folder.mkdir()
+        keep(htdemucs(), folder / "tiny.safetensors")
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        # Who runs the tests may be root, who may write everywhere but on a read-only disk.
+        access, mkdir = os.access, Path.mkdir
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder and access(path, mode))
+
+        def refuse(path: Path, *args: Any, **kwargs: Any) -> None:
+            if folder in path.parents:
+                raise OSError(errno.EROFS, "Read-only file system")
+            mkdir(path, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        engine = Demucs("tiny", folder, False, Reach(), Scheduler(), Options(backend="openvino"))
+        assert made_ready(engine).chosen.device == "cpu (openvino)"
+        assert "the converted network cannot be kept" in caplog.text
+        assert [file.name for file in folder.iterdir()] == ["tiny.safetensors"]
 
 
 class TestNames:
