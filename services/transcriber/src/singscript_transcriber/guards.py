@@ -201,15 +201,16 @@ class Judge:
 
 
 def _is_too_fast(lines: Sequence[_Line]) -> bool:
-    """Whether a loop that reaches into the last line needs more time than there is since any line that it is in."""
+    """Whether a loop that goes on in the last line needs more time than there is since any line that it is in."""
     said = [unit for line in lines for unit in line.said]
     needed_s = list(accumulate(map(pace.least_s, said), initial=0.0))
     starts = list(accumulate((len(line.said) for line in lines), initial=0))[:-1]
-    end_s = lines[-1].end_s
+    last = lines[-1]
     return any(
-        needed_s[loop.end] - needed_s[max(loop.start, start)] > end_s - line.start_s
+        needed_s[loop.end] - needed_s[max(loop.start, start)] > last.end_s - line.start_s
         for loop in pace.loops(said)
-        if loop.end > starts[-1]
+        # Another line may begin with the same word.
+        if loop.end - max(loop.start, starts[-1]) >= min(loop.period, len(last.said))
         for line, start in zip(lines, starts, strict=True)
         if loop.holds_from(start)
     )
