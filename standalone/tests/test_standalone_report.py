@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from singscript_standalone.report import accuracy, clock, heard_beside, show_lines
+from singscript_standalone.report import accuracy, clock, heard_beside, show_dropped, show_lines, show_usage
 
 
 def word(text: str, start_s: float, end_s: float) -> dict[str, Any]:
@@ -69,3 +69,38 @@ def test_accuracy_is_the_median_of_start_errors() -> None:
     assert found.median_start_error_s == pytest.approx(0.1)
     assert found.within_300_ms == pytest.approx(2 / 3)
     assert accuracy({"lines": []}, truth) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, ""),
+        (1, "1 piece of text was not believed; see words.json.\n"),
+        (2, "2 pieces of text were not believed; see words.json.\n"),
+    ],
+)
+def test_text_that_was_not_believed_is_counted(count: int, said: str) -> None:
+    console = Console(file=StringIO(), width=100)
+    show_dropped(console, {"dropped": [{"text": "Thank you."}] * count})
+    assert console.file.getvalue() == said  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("requests", "cost_usd", "unpriced", "said"),
+    [
+        (1, 0.02, 0, "openai whisper-1: 3:20.00 in 1 request, 0.0200 USD\n"),
+        (8, 0.02, 2, "openai whisper-1: 3:20.00 in 8 requests, 0.0200 USD or more\n"),
+        (8, None, 8, "openai whisper-1: 3:20.00 in 8 requests, at a price that is not known here\n"),
+    ],
+)
+def test_spend_is_told_as_far_as_it_is_known(requests: int, cost_usd: float | None, unpriced: int, said: str) -> None:
+    used = {"engine": "openai", "model": "whisper-1", "audio_s": 200.0, "requests": requests}
+    console = Console(file=StringIO(), width=100)
+    show_usage(console, [used | {"cost_usd": cost_usd, "unpriced_requests": unpriced}])
+    assert console.file.getvalue() == said  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_nothing_paid_for_is_nothing_said() -> None:
+    console = Console(file=StringIO(), width=100)
+    show_usage(console, [])
+    assert console.file.getvalue() == ""  # pyright: ignore[reportAttributeAccessIssue]

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from singscript_standalone import report
+from singscript_standalone import demo, report
 from singscript_standalone.client import Client, RequestFailed
 from singscript_standalone.processes import ProcessFailed
 from singscript_standalone.progress import JobProgress
@@ -27,7 +27,6 @@ from singscript_standalone.system import System, home, private_folder, running
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_WORDS, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 # Beside the stems.
 WANTED_FILES = ("words.json", "lyrics.srt")
-DEMO = Path(__file__).resolve().parents[3] / "demo"
 
 EXIT_STATUS = (
     "Exit status: 0 done · 1 the job failed · 2 wrong usage · 3 done, but no words were found · "
@@ -60,6 +59,19 @@ def run(
     separator: Annotated[str | None, _engines_option("separator")] = None,
     transcriber: Annotated[str | None, _engines_option("transcriber")] = None,
     aligner: Annotated[str | None, _engines_option("aligner")] = None,
+    task: Annotated[
+        Literal["transcribe", "translate"], typer.Option(help="Words as they are sung, or in English.")
+    ] = "transcribe",
+    prompt: Annotated[
+        str | None, typer.Option(help="What it is about, or how its words are written. Some engines ignore it.")
+    ] = None,
+    hot_words: Annotated[
+        str | None, typer.Option(help="Names and rare words that may be heard, separated by commas.")
+    ] = None,
+    listen: Annotated[
+        Literal["auto", "vocals", "mix"],
+        typer.Option(help="What is transcribed; auto: whichever the engine is surer of."),
+    ] = "auto",
     stems: Annotated[
         Literal["vocals", "all"], typer.Option(help="Vocals and instrumental, or all that the model knows.")
     ] = "vocals",
@@ -69,10 +81,17 @@ def run(
     ] = None,
 ) -> None:
     """Do the whole job on one link or file: start everything, show the progress, write the files, stop everything."""
-    demo = source is None
+    is_demo = source is None
+    # Never for an input of one's own; and whoever names engines for the demo gets those.
+    by_test_models = is_demo and not (separator or transcriber or aligner)
     if source is None:
-        source, lyrics = str(_demo_file("demo.*")), lyrics or _demo_file("lyrics.txt")
+        source, lyrics = str(_demo_song()), lyrics or demo.LYRICS
         out_console.print("No input given: this is the demo, a synthetic song with known words.")
+    if by_test_models:
+        out_console.print(
+            "[yellow]Small test models[/] do the work: they know only this song's words. Your own input gets real ones "
+            "(htdemucs and Whisper small, or what you set); `singscript doctor` says what is there."
+        )
     link = "://" in source
     if not link and not Path(source).is_file():
         err_console.print(f"[red]No such file:[/] {escape(source)}")
@@ -83,15 +102,19 @@ def run(
         "separator_engines": separator,
         "transcriber_engines": transcriber,
         "aligner_engines": aligner,
+        "task": task,
+        "prompt": prompt,
+        "hot_words": hot_words,
+        "listen": listen,
         "stems": stems,
         "stem_format": stem_format,
     }
-    given = {k: v for k, v in options.items() if v}
+    given = {k: v for k, v in options.items() if v} | (demo.TEST_ENGINES if by_test_models else {})
     folder = (out or Path("out") / _name(source)).absolute()
     with (
         _failures(),
         private_folder() as private,
-        _system(private, extra=_opened(source)) as system,
+        _system(private, extra=demo.with_test_models(private) if by_test_models else _opened(source)) as system,
         Client(system.url) as client,
     ):
         # Lists travel as JSON lists with a link, as form fields with a file.
@@ -104,14 +127,16 @@ def run(
             cancelled = {"reason": "CANCELLED", "detail": "The job was cancelled."}
             problem = outcome.get("problem") or cancelled
             raise RequestFailed(problem["reason"], problem["detail"])
-        result = client.result(job["id"])
+        result, usage = client.result(job["id"]), client.job(job["id"])["usage"]
         saved = _save(client, result["artifacts"], folder)
     words = result["words"]
     report.show_lines(out_console, words)
     report.show_engines(out_console, words)
+    report.show_usage(out_console, usage)
+    report.show_dropped(out_console, words)
     report.show_warnings(out_console, words)
-    if demo:
-        report.show_accuracy(out_console, words, _demo_file("truth.json"))
+    if is_demo:
+        report.show_accuracy(out_console, words, demo.TRUTH)
     for path in saved:
         out_console.print(f"{_size(path):>9}  {escape(_shown(path))}", soft_wrap=True)
     if not words["lines"]:
@@ -239,15 +264,15 @@ def _opened(source: str) -> dict[str, str]:
 
 
 def _as_json(key: str, value: str) -> Any:
-    return value.split(",") if key.endswith("_engines") else value
+    lists = key.endswith("_engines") or key == "hot_words"
+    return [part for one in value.split(",") if (part := one.strip())] if lists else value
 
 
-def _demo_file(pattern: str) -> Path:
-    found = [p for p in sorted(DEMO.glob(pattern)) if p.name.count(".") == 1] if DEMO.is_dir() else []
-    if not found:
+def _demo_song() -> Path:
+    if not demo.SONG.is_file():
         err_console.print("[red]The demo is not here:[/] it is part of a checkout. Name a link or a file.")
         raise typer.Exit(EXIT_USAGE)
-    return found[0]
+    return demo.SONG
 
 
 def _text(path: Path) -> str:

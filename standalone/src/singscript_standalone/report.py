@@ -71,6 +71,29 @@ def show_engines(console: Console, words: dict[str, Any]) -> None:
     console.print(escape(" · ".join(used)))
 
 
+def show_usage(console: Console, usage: list[dict[str, Any]]) -> None:
+    """A line for each model that was paid for.
+
+    Args:
+        usage: as the job has it.
+    """
+    for one in usage:
+        if one["cost_usd"] is None:
+            price = "at a price that is not known here"
+        else:
+            price = f"{one['cost_usd']:.4f} USD" + (" or more" if one["unpriced_requests"] else "")
+        requests = f"{one['requests']} request{'' if one['requests'] == 1 else 's'}"
+        used = f"{one['engine']} {one['model']}: {clock(one['audio_s'])} in {requests}, {price}"
+        console.print(escape(used))
+
+
+def show_dropped(console: Console, words: dict[str, Any]) -> None:
+    """One line that counts the text that was heard and not believed."""
+    if count := len(words["dropped"]):
+        pieces = "1 piece of text was" if count == 1 else f"{count} pieces of text were"
+        console.print(f"{pieces} not believed; see words.json.")
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """How far timed words are from the truth."""
