@@ -66,7 +66,8 @@ def test_the_demo_from_start_to_end(environment: dict[str, str], home: Path, tmp
 
 
 def test_silence_is_told_by_the_exit_status(environment: dict[str, str], tmp_path: Path, silence: Path) -> None:
-    done = run(environment, "run", silence, "--out", tmp_path / "out")
+    wishes = ("--task", "transcribe", "--prompt", "A song.", "--hot-words", "Zoë, New York", "--listen", "mix")
+    done = run(environment, "run", silence, "--out", tmp_path / "out", *wishes)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "SILENT_AUDIO" in done.stdout
 
