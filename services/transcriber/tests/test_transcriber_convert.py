@@ -27,8 +27,8 @@ from whisper.decoding import DecodingOptions, DecodingTask
 from whisper.model import ModelDimensions, Whisper
 from whisper.tokenizer import Tokenizer, get_encoding, get_tokenizer
 
+from singscript_models.children import NotWeights
 from singscript_transcriber.engines import convert
-from singscript_transcriber.engines.convert import NotWeights
 
 torch.set_num_threads(1)  # tests run side by side, and waiting threads would spin
 
@@ -303,29 +303,6 @@ def test_a_checkpoint_cut_short_is_refused(checkpoint: Path, tmp_path: Path) -> 
 def test_a_disk_that_fails_is_no_fault_of_the_weights(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(convert.convert(checkpoint, tmp_path / "nowhere"))
-
-
-def test_the_child_knows_no_secrets_and_ends_with_the_one_who_waits(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The child stops at its very start, so that it can be looked at."""
-    seen = tmp_path / "seen.json"
-    (tmp_path / "sitecustomize.py").write_text(
-        f"import json, os, pathlib, time\n"
-        f"pathlib.Path({str(seen)!r} + '.part').write_text(json.dumps([os.getpid(), *os.environ]))\n"
-        f"os.rename({str(seen)!r} + '.part', {str(seen)!r})\n"
-        f"time.sleep(600)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("OPENAI_API_KEY", "hush")
-    waiting = convert.convert(checkpoint, tmp_path)
-    while not seen.exists():
-        next(waiting)
-    process_id, *names = json.loads(seen.read_text())
-    assert "PATH" in names and "OPENAI_API_KEY" not in names
-    waiting.close()
-    with pytest.raises(ProcessLookupError):
-        os.kill(process_id, 0)
 
 
 def test_a_child_that_takes_too_long_is_ended(

@@ -13,18 +13,15 @@ import importlib
 import json
 import os
 import re
-import resource
 import shutil
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Generator
-from contextlib import suppress
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from singscript_models.children import NotWeights, run
 
 if TYPE_CHECKING:  # only the child needs it
     import torch
@@ -32,21 +29,11 @@ if TYPE_CHECKING:  # only the child needs it
 MAX_S = 600.0
 MAX_DATA_BYTES = 4 << 30  # torch takes 0.3 GB, the largest released checkpoint 0.5 GB more
 MAX_FILE_BYTES = 2 << 30
-# What the child may know of the environment: where its libraries are, and nothing secret.
-_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "LANG")
 _AGAIN = "Remove it and get it again."
 DAMAGED = f"the file is damaged, or holds something other than weights. {_AGAIN}"
 NO_NETWORK = "the file does not hold a Demucs network. Put one there that does."
 NEEDS_DIFFQ = "they are quantised. Install the package diffq (not for commercial use), or choose another model."
-_REFUSED, _DISK_FAILED = 3, 4
 _ORIGIN = "singscript_origin"
-
-
-class NotWeights(Exception):
-    """A checkpoint is damaged, or holds something other than the weights of a Demucs network.
-
-    It says which, and what to do: "The weights X cannot be used: " goes before.
-    """
 
 
 def convert(pickle: Path, target: Path) -> Generator[None]:
@@ -58,26 +45,10 @@ def convert(pickle: Path, target: Path) -> Generator[None]:
         NotWeights: the pickle is damaged, or is no checkpoint of a Demucs network.
         OSError: the child cannot be started, or the disk failed it.
     """
-    command = [sys.executable, "-m", "singscript_separator.engines.convert", str(pickle), str(target)]
-    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
-    deadline_s = time.monotonic() + MAX_S
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as child:
-        try:
-            while child.poll() is None and time.monotonic() < deadline_s:
-                yield
-                with suppress(subprocess.TimeoutExpired):
-                    child.wait(0.5)
-        finally:
-            child.kill()
-        assert child.stdout is not None
-        said = child.stdout.read().decode(errors="replace").strip()
-    if child.returncode == _REFUSED:
-        raise NotWeights(said)
-    if child.returncode == _DISK_FAILED and said.isdecimal():
-        raise OSError(int(said), os.strerror(int(said)))
-    if child.returncode != 0:
+    status = yield from run(
+        _convert, pickle, target, max_s=MAX_S, max_data_bytes=MAX_DATA_BYTES, max_file_bytes=MAX_FILE_BYTES
+    )
+    if status != 0:
         raise NotWeights(DAMAGED)
 
 
@@ -98,32 +69,11 @@ def origin_of(checkpoint: Path) -> str | None:
         return None  # damaged: said when it is loaded
 
 
-def main() -> None:
-    """The child: SOURCE TARGET; a refusal, or the number of an error, is one line on standard output."""
-    limits = [
-        (resource.RLIMIT_DATA, MAX_DATA_BYTES),
-        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
-        (resource.RLIMIT_CPU, int(MAX_S)),
-        (resource.RLIMIT_CORE, 0),
-    ]
-    for kind, limit in limits:
-        hard = resource.getrlimit(kind)[1]
-        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (limit, limit))
-    warnings.simplefilter("ignore")  # Demucs drops arguments that its networks no longer have, with a warning
-    try:
-        _convert(Path(sys.argv[1]), Path(sys.argv[2]))
-    except NotWeights as refusal:
-        print(refusal)
-        sys.exit(_REFUSED)
-    except OSError as error:
-        print(error.errno)
-        sys.exit(_DISK_FAILED)
-
-
 def _convert(source: Path, target: Path) -> None:
+    """What the child does."""
     from safetensors.torch import save_file
 
+    warnings.simplefilter("ignore")  # Demucs drops arguments that its networks no longer have, with a warning
     metadata = {_ORIGIN: origin(source)}
     _check_name(source)
     package = _read(source)
@@ -214,7 +164,3 @@ def _bits_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
         return False
     a, b = (tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other))
     return torch.equal(a, b)
-
-
-if __name__ == "__main__":
-    main()

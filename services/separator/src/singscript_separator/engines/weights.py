@@ -27,6 +27,7 @@ import yaml
 
 from singscript_core.errors import EngineUnavailable
 from singscript_core.events import Progress
+from singscript_models.children import NotWeights
 from singscript_models.download import DownloadFailed, disk_trouble, download
 from singscript_models.store import cache_dir, exclusive, store_dir
 from singscript_separator.engines import released
@@ -34,7 +35,6 @@ from singscript_separator.engines.convert import (
     DAMAGED,
     NEEDS_DIFFQ,
     NO_NETWORK,
-    NotWeights,
     convert,
     origin,
     origin_of,

@@ -9,23 +9,19 @@ network. It needs the packages torch and openai-whisper.
 from __future__ import annotations
 
 import base64
-import errno
 import gzip
 import hashlib
 import json
 import os
-import resource
-import subprocess
-import sys
-import time
 from collections.abc import Generator
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from singscript_models.children import NotWeights, run
 
 if TYPE_CHECKING:  # only the child needs them
     import torch
@@ -35,22 +31,12 @@ if TYPE_CHECKING:  # only the child needs them
 MAX_S = 900.0
 MAX_DATA_BYTES = 8 << 30  # the largest model in float32 takes 6.2 GB, torch 0.3 GB
 MAX_FILE_BYTES = 4 << 30
-# What the child may know of the environment: where its libraries are, and nothing secret.
-_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "LANG")
 DAMAGED = "the file is damaged, or holds something other than weights. Remove it and get it again."
 NO_NETWORK = "the file does not hold a Whisper network of OpenAI's kind. Put one there that does."
 STOPPED = "their conversion was stopped: it took more time or memory than it may. Try it on a larger machine."
-_REFUSED, _DISK_FAILED = 3, 4
 _MAX_DIMENSION = 60_000
 # size of a vocabulary: how many languages it has
 _LANGUAGES = {51864: 99, 51865: 99, 51866: 100}
-
-
-class NotWeights(Exception):
-    """A checkpoint is damaged, or holds something other than the weights of a Whisper network.
-
-    It says which, and what to do: "The weights X cannot be used: " goes before.
-    """
 
 
 def lacks_packages() -> bool:
@@ -67,54 +53,15 @@ def convert(checkpoint: Path, folder: Path) -> Generator[None]:
         NotWeights: the checkpoint is damaged, or is none of a Whisper network.
         OSError: the child cannot be started, or the disk failed it.
     """
-    command = [sys.executable, "-m", "singscript_transcriber.engines.convert", str(checkpoint), str(folder)]
-    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
-    deadline_s = time.monotonic() + MAX_S
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as child:
-        try:
-            while child.poll() is None and time.monotonic() < deadline_s:
-                yield
-                with suppress(subprocess.TimeoutExpired):
-                    child.wait(0.5)
-        finally:
-            child.kill()
-        assert child.stdout is not None
-        said = child.stdout.read().decode(errors="replace").strip()
-    if child.returncode == _REFUSED:
-        raise NotWeights(said)
-    if child.returncode == _DISK_FAILED and said.isdecimal():
-        raise OSError(int(said), os.strerror(int(said)))
-    if child.returncode < 0:
-        raise NotWeights(STOPPED)
-    if child.returncode != 0:
-        raise NotWeights(DAMAGED)
-
-
-def main() -> None:
-    """The child: CHECKPOINT FOLDER; a refusal, or the number of an error, is one line on standard output."""
-    limits = [
-        (resource.RLIMIT_DATA, MAX_DATA_BYTES),
-        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
-        (resource.RLIMIT_CPU, int(MAX_S)),
-        (resource.RLIMIT_CORE, 0),
-    ]
-    for kind, limit in limits:
-        hard = resource.getrlimit(kind)[1]
-        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (limit, limit))
-    try:
-        _convert(Path(sys.argv[1]), Path(sys.argv[2]))
-    except NotWeights as refusal:
-        print(refusal)
-        sys.exit(_REFUSED)
-    except OSError as error:
-        print(error.errno or errno.EIO)
-        sys.exit(_DISK_FAILED)
+    status = yield from run(
+        _convert, checkpoint, folder, max_s=MAX_S, max_data_bytes=MAX_DATA_BYTES, max_file_bytes=MAX_FILE_BYTES
+    )
+    if status != 0:
+        raise NotWeights(STOPPED if status < 0 else DAMAGED)
 
 
 def _convert(checkpoint: Path, folder: Path) -> None:
+    """What the child does."""
     given, state = _read(checkpoint)
     dims = _dimensions(given)
     tokenizer = _tokenizer(dims.n_vocab)
@@ -324,7 +271,3 @@ def _characters() -> list[str]:
 
 
 _CHARACTERS = _characters()
-
-
-if __name__ == "__main__":
-    main()
