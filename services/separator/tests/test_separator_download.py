@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save
 from webfiles import Web, serving
 
+from singscript_models.command import EXIT_FAILED, EXIT_USAGE
 from singscript_models.download import DownloadFailed, Source
 from singscript_separator import models
 from singscript_separator.engines import released, weights
@@ -220,7 +221,7 @@ def test_pull_says_what_went_wrong(
 ) -> None:
     monkeypatch.setenv("SINGSCRIPT_MODELS_DIR", str(tmp_path))
     release("955717e8", Source(f"{web.url}/955717e8.th", "00"))
-    assert models.main(["pull", "htdemucs"]) == models.EXIT_FAILED
+    assert models.main(["pull", "htdemucs"]) == EXIT_FAILED
     assert "answered 404" in capsys.readouterr().err
-    assert models.main(["pull", "nonsense"]) == models.EXIT_USAGE
+    assert models.main(["pull", "nonsense"]) == EXIT_USAGE
     assert "There is no Demucs model named 'nonsense'" in capsys.readouterr().err
