@@ -39,6 +39,8 @@ _SUNG_PARTS, _SUNG_PER_PART = 12, 100
 _CLIPS_PER_VOICE = 220
 _SONGS, _SONG_S = 120, 28.0
 _ABOVE_BAND_DB = (5.0, 18.0)
+_MIXES = 0.3
+"""How often a song is heard as it was mixed, rather than separated."""
 _AGAIN = 0.2
 """How often a phrase is one that was heard before in the window."""
 _STAMP_S = 0.1
@@ -90,7 +92,7 @@ class Batch:
 
 
 class Material:
-    """Clips by voice, and tracks: with voice and without."""
+    """Clips by voice, and tracks: with voice (each separated, then as it was mixed) and without."""
 
     def __init__(self, clips: dict[str, list[Clip]], tracks: list[Track]) -> None:
         self.clips = clips
@@ -288,7 +290,7 @@ def _lead_s(rng: np.random.Generator) -> float:
 
 
 def _out_of_song(rng: np.random.Generator, material: Material, length_s: float) -> _Window:
-    track = material.songs[int(rng.integers(len(material.songs)))]
+    track = material.songs[2 * int(rng.integers(len(material.songs) // 2)) + (rng.random() < _MIXES)]
     first = int(rng.integers(len(track.segments)))
     if length_s > 20.0:
         first = 0
