@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +35,48 @@ _DIMENSIONS = ModelDimensions(
 torch.set_num_threads(1)  # tests run side by side, and waiting threads would spin
 
 with warnings.catch_warnings():
-    # openai-whisper leaves the file of its vocabulary to the garbage collector; it reads it once a process.
+    # openai-whisper leaves the files of its vocabularies to the garbage collector; it reads each once a process.
     warnings.simplefilter("ignore", ResourceWarning)
+    whisper_tokenizer.get_encoding(name="gpt2", num_languages=99)
     _ENCODING = whisper_tokenizer.get_encoding(name="multilingual", num_languages=99)
 
 
-def save_openai(path: Path, text: str, end_s: float) -> None:
-    """Writes a checkpoint as openai-whisper has it, {dims, model_state_dict}, that says `text` from 0 to `end_s`."""
+def save_openai(path: Path, text: str, end_s: float, *, has_end: bool = True, english_only: bool = False) -> None:
+    """Writes a checkpoint as openai-whisper has it, {dims, model_state_dict}, that says `text` from 0 to `end_s`.
+
+    Args:
+        has_end: False: after `end_s` it leaves open what else there is, so another pass is due.
+        english_only: with the vocabulary of the models whose names end in .en; then `convert` does not fit.
+    """
     torch.manual_seed(0)
-    model = Whisper(_DIMENSIONS)
-    encoding = whisper_tokenizer.get_tokenizer(multilingual=True, language="en", task="transcribe")
+    dimensions = replace(_DIMENSIONS, n_vocab=51864) if english_only else _DIMENSIONS
+    model = Whisper(dimensions)
+    language, task = (None, None) if english_only else ("en", "transcribe")
+    encoding = whisper_tokenizer.get_tokenizer(multilingual=not english_only, language=language, task=task)
     start = encoding.timestamp_begin
-    # What follows each position; the first three hold start-of-transcript, the language and the task.
-    english = encoding.to_language_token("en")
-    said = [english, encoding.transcribe, start, *encoding.encode(text), start + round(end_s / 0.02)]
-    programme = said + [encoding.eot] * (_DIMENSIONS.n_text_ctx - len(said))
+    # What follows each position; the first ones hold start-of-transcript and, of many languages, one and the task.
+    end = [start + round(end_s / 0.02)] * (1 if has_end else 2)
+    said = [*encoding.sot_sequence[1:], start, *encoding.encode(text), *end]
+    programme = said + [encoding.eot] * (dimensions.n_text_ctx - len(said))
     with torch.no_grad():
         tokens = model.decoder.token_embedding.weight.normal_()
         model.decoder.positional_embedding.copy_(10 * tokens[programme])
         for name, weights in model.decoder.named_parameters():
             if name.endswith(("out.weight", "out.bias", "mlp.2.weight", "mlp.2.bias")):
                 weights.zero_()  # the last step of each sum
+    torch.save({"dims": vars(dimensions), "model_state_dict": model.state_dict()}, path)
+
+
+def save_random(path: Path) -> None:
+    """Writes a checkpoint of random weights, which says this or that, depending on the sound."""
+    torch.manual_seed(1)
+    model = Whisper(_DIMENSIONS)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights.ndim > 1 and "embedding" not in name:
+                weights *= 15.0 if "cross_attn.out" in name else 3.0  # or the sound would not count
+        model.decoder.token_embedding.weight.normal_(std=0.3)
+        model.decoder.positional_embedding.normal_(std=0.3)
     torch.save({"dims": vars(_DIMENSIONS), "model_state_dict": model.state_dict()}, path)
 
 

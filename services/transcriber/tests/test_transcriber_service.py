@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import sys
 import wave
@@ -18,9 +19,12 @@ from singscript.media.v1 import media_pb2
 from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 from singscript.transcriber.v1 import transcriber_pb2 as pb
 from singscript.transcriber.v1 import transcriber_pb2_grpc
+from transcriber_calls import ask, heard, inline, warnings, with_config
+from transcriber_engines import Scripted, says
 from transcriber_sound import RATE, Sound, Speech
 
 from singscript_audio.chunks import ChunkReader, ChunkWriter, audio_format
+from singscript_core.events import Usage
 from singscript_serving.calls import response, responses
 from singscript_serving.channel import dial
 from singscript_serving.events import seconds
@@ -29,7 +33,9 @@ from singscript_serving.status import RelayedError
 from singscript_storage import FolderStore
 from singscript_transcriber.all_engines import engine_chain
 from singscript_transcriber.chain import EngineChain
+from singscript_transcriber.engines import Heard, Window, Wish
 from singscript_transcriber.engines.sphinx import SphinxEngine
+from singscript_transcriber.segments import Utterance, Word
 from singscript_transcriber.service import transcriber
 from singscript_transcriber.settings import TranscriberSettings
 
@@ -50,42 +56,6 @@ async def address(chain: EngineChain, tmp_path: Path) -> AsyncIterator[str]:
     settings = make_settings()
     async with running(transcriber(settings, chain, FolderStore(tmp_path)), settings) as address:
         yield address
-
-
-def with_config(**values: Any) -> pb.TranscribeRequest:
-    return pb.TranscribeRequest(config=pb.TranscribeConfig(**values))
-
-
-async def ask(address: str, *requests: pb.TranscribeRequest, ends: bool = True) -> list[pb.TranscribeResponse]:
-    """All answers to a stream of requests, which then ends or stays open."""
-
-    async def sent() -> AsyncGenerator[pb.TranscribeRequest]:
-        for request in requests:
-            yield request
-        if not ends:
-            await asyncio.Event().wait()
-
-    async with dial(address) as channel:
-        call = transcriber_pb2_grpc.TranscriberServiceStub(channel).Transcribe(sent(), timeout=60)
-        return [answer async for answer in responses(call, "transcriber")]
-
-
-def inline(sound: np.ndarray, rate: int = RATE, **config: Any) -> list[pb.TranscribeRequest]:
-    """Requests that send sound of shape (n, channels)."""
-    writer = ChunkWriter(sound.shape[1])
-    fmt = audio_format(rate, sound.shape[1])
-    first = pb.TranscribeRequest(config=pb.TranscribeConfig(inline=media_pb2.InlineAudio(format=fmt), **config))
-    blocks = [sound[start : start + rate // 2] for start in range(0, len(sound), rate // 2)]
-    chunks = [pb.TranscribeRequest(chunk=chunk) for block in blocks for chunk in writer.chunks(block)]
-    return [first, *chunks, pb.TranscribeRequest(trailer=writer.trailer())]
-
-
-def heard(answers: list[pb.TranscribeResponse]) -> list[pb.Segment]:
-    return [answer.segment for answer in answers if answer.WhichOneof("payload") == "segment"]
-
-
-def warnings(answers: list[pb.TranscribeResponse]) -> list[str]:
-    return [answer.event.warning.reason for answer in answers if answer.event.WhichOneof("event") == "warning"]
 
 
 async def reason(address: str, *requests: pb.TranscribeRequest, ends: bool = True) -> str:
@@ -230,10 +200,17 @@ async def test_wrong_requests(address: str, speech: Speech):
 
 
 class Upstream(separator_pb2_grpc.SeparatorServiceServicer, downloader_pb2_grpc.DownloaderServiceServicer):
-    """A separator and a downloader at their contract's edge: events and media, then the sound that they are given."""
+    """A separator and a downloader at their contract's edge: events and media, then the sound that they are given.
 
-    def __init__(self, sound: np.ndarray, *, cut: bool = False) -> None:
+    Args:
+        sound: the vocals.
+        band: the rest of the mix; None: silence.
+        cut: leaves the trailers out.
+    """
+
+    def __init__(self, sound: np.ndarray, band: np.ndarray | None = None, *, cut: bool = False) -> None:
         self._sound = sound
+        self._band = band
         self._cut = cut
         self.configs: list[separator_pb2.SeparateConfig] = []
 
@@ -253,13 +230,16 @@ class Upstream(separator_pb2_grpc.SeparatorServiceServicer, downloader_pb2_grpc.
             if request.WhichOneof("payload") == "chunk":
                 pcm = np.frombuffer(request.chunk.pcm, "<f4").reshape(-1, 1)
                 self._sound = np.concatenate([self._sound, pcm])
-        for answer in self._answers(separator_pb2.SeparateResponse, media_pb2.STEM_VOCALS):
+        band = np.zeros_like(self._sound) if self._band is None else self._band
+        parts = {media_pb2.STEM_VOCALS: self._sound, media_pb2.STEM_INSTRUMENTAL: band}
+        wanted = {stem: parts[stem] for stem in self.configs[0].stems}
+        for answer in self._answers(separator_pb2.SeparateResponse, wanted):
             yield answer
 
     async def Download(
         self, request: downloader_pb2.DownloadRequest, context: Any
     ) -> AsyncGenerator[downloader_pb2.DownloadResponse]:
-        for answer in self._answers(downloader_pb2.DownloadResponse, media_pb2.STEM_UNSPECIFIED):
+        for answer in self._answers(downloader_pb2.DownloadResponse, {media_pb2.STEM_UNSPECIFIED: self._sound}):
             yield answer
 
     # The rest of the contracts, which the transcriber never calls: a call would fail the test.
@@ -273,15 +253,17 @@ class Upstream(separator_pb2_grpc.SeparatorServiceServicer, downloader_pb2_grpc.
     async def Probe(self, request: Any, context: Any) -> downloader_pb2.ProbeResponse:
         raise NotImplementedError
 
-    def _answers(self, kind: Any, stem: media_pb2.Stem.ValueType) -> Iterator[Any]:
+    def _answers(self, kind: Any, parts: dict[media_pb2.Stem.ValueType, np.ndarray]) -> Iterator[Any]:
         warning = media_pb2.Warning(reason="SEPARATION_SKIPPED", message="There is no model.")
         yield kind(event=media_pb2.StageEvent(stage=media_pb2.STAGE_SEPARATE, warning=warning))
         yield kind(media={"title": "A song", "duration": {"seconds": 14, "nanos": 430_000_000}})
         yield kind(format=audio_format(RATE, 1))
-        writer = ChunkWriter(1, stem)
-        yield from (kind(chunk=chunk) for chunk in writer.chunks(self._sound))
+        writers = {stem: ChunkWriter(1, stem) for stem in parts}
+        for start in range(0, len(self._sound), RATE):  # by turns, as a separator has them
+            for stem, sound in parts.items():
+                yield from (kind(chunk=chunk) for chunk in writers[stem].chunks(sound[start : start + RATE]))
         if not self._cut:
-            yield kind(trailer=writer.trailer())
+            yield from (kind(trailer=writer.trailer()) for writer in writers.values())
 
 
 async def ask_through(upstream: Upstream, chain: EngineChain, *requests: pb.TranscribeRequest):
@@ -301,7 +283,79 @@ async def test_upstream_sound_with_its_events(chain: EngineChain, speech: Speech
     assert "SEPARATION_SKIPPED" in warnings(answers)
     assert [answer.media.title for answer in answers if answer.HasField("media")] == ["A song"]
     assert "morning" in heard(answers)[0].text
-    assert all(list(sent.stems) == [media_pb2.STEM_VOCALS] for sent in upstream.configs)
+    both = [media_pb2.STEM_VOCALS, media_pb2.STEM_INSTRUMENTAL]
+    assert all(list(sent.stems) == both for sent in upstream.configs)
+
+
+@pytest.mark.parametrize(
+    ("listen", "stems", "hears"),
+    [
+        (pb.LISTEN_VOCALS, [media_pb2.STEM_VOCALS], {"stem"}),
+        (pb.LISTEN_MIX, [media_pb2.STEM_VOCALS, media_pb2.STEM_INSTRUMENTAL], {"all"}),
+        (pb.LISTEN_UNSPECIFIED, [media_pb2.STEM_VOCALS, media_pb2.STEM_INSTRUMENTAL], {"stem", "all"}),
+    ],
+)
+async def test_what_is_listened_to(
+    speech: Speech, music: Sound, listen: pb.Listen.ValueType, stems: list[int], hears: set[str]
+):
+    """The vocals are echoed in any case; the mix is the sum of both stems."""
+    count = 5 * RATE
+    vocals, band = speech.samples[:count, None], music[:count, None]
+    given: dict[str, np.ndarray] = {}
+
+    def told(window: Window) -> Heard:
+        kind = "stem" if np.isin(window.samples, vocals[:, 0]).all() else "all"
+        given[kind] = window.samples
+        return says(kind, 0.9 if kind == "stem" else 0.5)
+
+    upstream, engine = Upstream(vocals, band), Scripted("told", told)
+    config = with_config(
+        separate={"download": {"url": "https://example.com/a.mp3"}}, listen=listen, echo_audio=True, engines=["told"]
+    )
+    answers = await ask_through(upstream, EngineChain([engine], ["told"]), config)
+    assert list(upstream.configs[0].stems) == stems
+    assert set(given) == hears
+    if "all" in given:
+        first = given["all"]
+        mix = (vocals + band)[:, 0]
+        assert any(np.array_equal(mix[s : s + len(first)], first) for s in range(count - len(first) + 1))
+    reader = ChunkReader(next(answer.format for answer in answers if answer.HasField("format")))
+    echoed = [reader.read(answer.chunk) for answer in answers if answer.WhichOneof("payload") == "chunk"]
+    np.testing.assert_array_equal(np.concatenate(echoed), vocals)
+
+
+async def test_wishes_reach_the_engine_and_what_it_says_reaches_the_caller(speech: Speech, tmp_path: Path):
+    outcome = Heard(
+        (
+            Utterance(0.3, 0.9, "Hallo", (Word("Hallo", 0.3, 0.9, 0.5),), -0.5, 0.0),
+            Utterance(1.0, 1.5, "Danke", (), -3.0),
+        ),
+        "de",
+        {},
+        Usage("told", "default", 5.0, cost_usd=0.5),
+    )
+    engine = Scripted("told", lambda window: outcome)
+    settings = make_settings()
+    async with running(transcriber(settings, EngineChain([engine], ["told"]), None), settings) as address:
+        wishes = {"initial_prompt": " A song. ", "hot_words": ["Anna", " "], "language": "DE"}
+        requests = inline(speech.samples[: 4 * RATE, None], engines=["told"], **wishes)
+        answers = await ask(address, *requests)
+        async with dial(address) as channel:
+            stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
+            load = await response(stub.GetLoad(pb.GetLoadRequest(), timeout=10), "transcriber")
+        with pytest.raises(RelayedError) as caught:
+            await ask(address, with_config(inline=requests[0].config.inline, initial_prompt="x" * 3000), ends=False)
+    assert caught.value.reason == "INVALID_INPUT"
+    assert {window.wish for window in engine.windows} == {Wish("de", "transcribe", "A song.", ("Anna",))}
+    [segment] = heard(answers)
+    assert (segment.text, segment.language) == ("Hallo", "de")
+    assert segment.confidence == pytest.approx(math.exp(-0.5))
+    [dropped] = [answer.dropped for answer in answers if answer.WhichOneof("payload") == "dropped"]
+    assert (dropped.text, dropped.reason, dropped.language, dropped.engine) == ("Danke", "UNSURE", "de", "told")
+    [usage] = [answer.event.usage for answer in answers if answer.event.WhichOneof("event") == "usage"]
+    assert (seconds(usage.audio), usage.cost_usd) == (5.0, 0.5)
+    assert (load.open_streams, load.queued_windows, load.computing_windows) == (0, 0, 0)
+    assert load.HasField("expected_wait")
 
 
 async def test_inline_sound_goes_through_the_separator(chain: EngineChain, speech: Speech):

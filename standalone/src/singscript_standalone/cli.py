@@ -184,27 +184,45 @@ def doctor() -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-models_app = typer.Typer(help="Weights of separation models, in SINGSCRIPT_MODELS_DIR.", no_args_is_help=True)
+models_app = typer.Typer(help="Weights of models, in SINGSCRIPT_MODELS_DIR.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 
 
 @models_app.command(epilog="Exit status: 0 done · 1 weights could not be had · 2 wrong usage · 130 interrupted.")
-def pull(names: Annotated[list[str], typer.Argument(metavar="NAME", help="Such as htdemucs.")]) -> None:
+def pull(names: Annotated[list[str], typer.Argument(metavar="NAME", help="Such as htdemucs or small.")]) -> None:
     """Download and convert the weights of models before they are needed; what is there is left alone."""
-    _models("pull", *names)
+    with _failures():
+        listed = _models("separator", "list", capture=True)
+        if listed.returncode:
+            raise typer.Exit(listed.returncode)
+        separators = [line.split()[0] for line in listed.stdout.splitlines()]
+        # Checked first: it also knows names that it does not list, and nothing is downloaded when one is wrong.
+        others = [name for name in names if name not in separators]
+        status = _models("transcriber", "pull", *others).returncode if others else 0
+        if status == EXIT_USAGE:
+            err_console.print(f"Nor is it one of the separator's: {', '.join(separators)}.", soft_wrap=True)
+        own = [name for name in names if name in separators]
+        if own and not status:
+            status = _models("separator", "pull", *own).returncode
+        raise typer.Exit(status)
 
 
 @models_app.command("list")
 def list_models() -> None:
-    """Say which models there are, and which are on this machine."""
-    _models("list")
-
-
-def _models(*arguments: str) -> None:
-    """The separator's own command, in a process of its own: whoever only starts services loads none of their code."""
+    """Say which models there are, for which stage, and which are on this machine."""
     with _failures():
-        command = [sys.executable, "-m", "singscript_separator.models", *arguments]
-        raise typer.Exit(subprocess.run(command, check=False).returncode)
+        for service in ("separator", "transcriber"):
+            listed = _models(service, "list", capture=True)
+            if listed.returncode:
+                raise typer.Exit(listed.returncode)
+            for line in listed.stdout.splitlines():
+                out_console.print(f"{service:<13}{escape(line)}", soft_wrap=True)
+
+
+def _models(service: str, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
+    """The service's own command, in a process of its own: whoever only starts services loads none of their code."""
+    command = [sys.executable, "-m", f"singscript_{service}.models", *arguments]
+    return subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE if capture else None)
 
 
 @contextmanager

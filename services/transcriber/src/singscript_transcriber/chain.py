@@ -1,20 +1,24 @@
-"""Which engine serves: each is checked for what it needs, all at once, and what was found is kept for a while."""
+"""The engines of this service: each is checked for what it needs, all at once, and what was found is kept for a while.
+
+One scheduler for each engine says which window comes next, whichever stream it is of; one breaker for each keeps an
+engine that fails from being tried for every job.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 
-from singscript_core.errors import EngineUnavailable, InvalidInput, StageError, Unavailable
-from singscript_core.events import EngineChosen, Warned
-from singscript_transcriber.engines import Engine, EngineOut
-from singscript_transcriber.segments import Segment
-from singscript_transcriber.windows import Window
+from singscript_core.errors import InvalidInput
+from singscript_models.scheduler import Lane, Load, Scheduler
+from singscript_transcriber.breaker import Breaker
+from singscript_transcriber.engines import Engine
 
 log = logging.getLogger(__name__)
 
@@ -23,21 +27,6 @@ class UnknownEngine(InvalidInput):
     """The request names an engine that does not exist."""
 
     reason = "UNKNOWN_ENGINE"
-
-
-class EngineFailed(Unavailable):
-    """Every engine that could start has failed in the middle."""
-
-    reason = "ENGINE_FAILED"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a request asks for; empty: the service's own order, the default model, the language detected."""
-
-    engines: tuple[str, ...] = ()
-    model: str = ""
-    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +63,8 @@ class EngineChain:
         self._check_s = check_s
         self._lock = threading.Lock()
         self._findings: dict[tuple[str, str], _Finding] = {}
+        self._schedulers = {name: Scheduler() for name in self._engines}
+        self._breakers = {name: Breaker() for name in self._engines}
         for name in order:
             self._engine(name)
 
@@ -85,20 +76,29 @@ class EngineChain:
             self._check(engine, model)
         return [EngineState(engine.name, model, self.problem(engine, model)) for engine, model in engines]
 
-    def candidates(self, wanted: Wanted) -> list[tuple[Engine, str]]:
+    def candidates(self, names: Sequence[str], model: str) -> list[tuple[Engine, str]]:
         """The engines to try, each with its model; checks of all of them begin.
 
+        Args:
+            names: in their order; empty: the usual order.
+            model: empty: each engine's default.
+
         Raises:
-            UnknownEngine: the request names one that does not exist.
+            UnknownEngine: one of them does not exist.
         """
-        engines = [self._engine(name) for name in dict.fromkeys(wanted.engines or self._order)]
-        found = [(engine, engine.model(wanted.model)) for engine in engines]
+        engines = [self._engine(name) for name in dict.fromkeys(names or self._order)]
+        found = [(engine, engine.model(model)) for engine in engines]
         for engine, model in found:
             self._check(engine, model)
         return found
 
     def problem(self, engine: Engine, model: str) -> str:
         """Why the engine cannot serve this model; empty when it can. Takes up to `check_s`, or no time when known."""
+        if rests_for_s := self._breakers[engine.name].rests_for_s():
+            failures = self._breakers[engine.name].failures
+            return (
+                f"it has failed {failures} times in a row and is left alone for {math.ceil(rests_for_s)} more seconds."
+            )
         finding = self._check(engine, model)
         left_s = finding.started_s + self._check_s - time.monotonic()
         try:
@@ -112,6 +112,29 @@ class EngineChain:
         known.set_result(problem)
         with self._lock:
             self._findings[engine.name, model] = _Finding(known, time.monotonic())
+
+    def lane(self, engine: Engine) -> Lane:
+        """A place among the streams that this engine serves."""
+        return self._schedulers[engine.name].lane()
+
+    def succeeded(self, engine: Engine) -> None:
+        """Takes note that it has served."""
+        self._breakers[engine.name].succeeded()
+
+    def failed(self, engine: Engine) -> None:
+        """Takes note that it has not."""
+        self._breakers[engine.name].failed()
+
+    def load(self) -> Load:
+        """How busy the engines are in all; the wait is that of the one that keeps its streams waiting longest."""
+        loads = [scheduler.load() for scheduler in self._schedulers.values()]
+        waits_s = [load.expected_wait_s for load in loads if load.expected_wait_s is not None]
+        return Load(
+            sum(load.open_lanes for load in loads),
+            sum(load.queued for load in loads),
+            sum(load.computing for load in loads),
+            max(waits_s, default=None),
+        )
 
     def close(self) -> None:
         """Ends what the engines started."""
@@ -143,68 +166,3 @@ class EngineChain:
         # A daemon: a name server that never answers must not keep the process from ending.
         threading.Thread(target=work, name=f"check-{engine.name}", daemon=True).start()
         return finding
-
-
-class Recogniser:
-    """The engines of one job: the first that can serve, and the next ones when it fails."""
-
-    def __init__(self, chain: EngineChain, wanted: Wanted) -> None:
-        self._chain = chain
-        self._language = wanted.language
-        self._left = chain.candidates(wanted)
-        self._skipped: dict[str, str] = {}
-        self._current: tuple[Engine, str] | None = None
-
-    @property
-    def max_window_s(self) -> float:
-        """The longest window that the engine at work takes."""
-        return self._at_work()[0].max_window_s
-
-    def start(self) -> Iterator[Warned | EngineChosen]:
-        """Chooses an engine.
-
-        Raises:
-            EngineUnavailable: none can serve.
-            EngineFailed: none is left after one failed.
-        """
-        while self._left:
-            engine, model = self._left.pop(0)
-            problem = engine.refusal(self._language) or self._chain.problem(engine, model)
-            if not problem:
-                self._current = engine, model
-                yield EngineChosen(engine.name, model, engine.device())
-                yield from engine.warnings
-                return
-            self._skipped[engine.name] = problem
-            yield Warned("ENGINE_FALLBACK", f"The engine {engine.name} cannot be used: {problem}")
-        problems = " ".join(f"{name}: {problem}" for name, problem in self._skipped.items())
-        if self._current is not None:
-            raise EngineFailed(f"Every engine has failed. {problems}", metadata=self._skipped)
-        raise EngineUnavailable(f"No engine can transcribe. {problems}", metadata=self._skipped)
-
-    def transcribe(self, window: Window) -> Iterator[Segment | Warned | EngineChosen]:
-        """The segments of a window, with times of the whole stream; when the engine fails, the next one goes on."""
-        while True:
-            engine, model = self._at_work()
-            try:
-                segments = engine.transcribe(window.samples, model, self._language)
-            except StageError:
-                raise
-            except EngineOut as error:
-                problem = str(error)
-                self._chain.rule_out(engine, model, problem)
-            except Exception:
-                log.exception("an engine failed", extra={"engine": engine.name, "model": model})
-                problem = "it failed on this sound; the log of the service says why."
-            else:
-                yield from (segment.shifted(window.start_s) for segment in segments)
-                return
-            self._skipped[engine.name] = problem
-            message = f"The engine {engine.name} stopped at {window.start_s:.1f} s: {problem}"
-            yield Warned("ENGINE_FALLBACK", message)
-            yield from self.start()
-
-    def _at_work(self) -> tuple[Engine, str]:
-        if self._current is None:
-            raise RuntimeError("start() comes first")
-        return self._current

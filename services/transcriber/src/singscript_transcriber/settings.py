@@ -23,6 +23,9 @@ class TranscriberSettings(ServiceSettings, ModelSettings):
     whisper_model: str = Field(
         default="small", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Model of faster-whisper and whisper."
     )
+    whisper_idle_s: float = Field(
+        default=900.0, ge=0, description="A Whisper model that nobody has used for so long is unloaded; 0: never."
+    )
     sphinx_processes: int = Field(
         default_factory=lambda: max(1, (os.cpu_count() or 2) // 2),
         ge=1,
@@ -37,5 +40,9 @@ class TranscriberSettings(ServiceSettings, ModelSettings):
     openai_base_url: str = Field(
         default="", validation_alias="OPENAI_BASE_URL", description="Another server that speaks OpenAI's API."
     )
+    openai_model: str = Field(
+        default="whisper-1", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Model of the engine openai."
+    )
+    openai_parallel: int = Field(default=4, ge=1, description="Windows that are sent to OpenAI's API at once.")
     downloader: str = Field(default="", description="Address of the downloader, for requests that name it.")
     separator: str = Field(default="", description="Address of the separator, for requests that name it.")

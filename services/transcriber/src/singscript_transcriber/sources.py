@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -23,11 +23,10 @@ from singscript_serving.channel import dial
 from singscript_serving.requests import next_request
 from singscript_storage import ObjectStore
 from singscript_transcriber.vad import SAMPLE_RATE_HZ
+from singscript_transcriber.windows import Block
 
 Request = transcriber_pb2.TranscribeRequest
 Response = transcriber_pb2.TranscribeResponse
-# Float32 of shape (n,), 16 kHz.
-Block = NDArray[np.float32]
 
 
 async def inline(audio: media_pb2.InlineAudio, requests: AsyncIterator[Request]) -> AsyncGenerator[Block]:
@@ -41,9 +40,9 @@ async def inline(audio: media_pb2.InlineAudio, requests: AsyncIterator[Request])
     sound = MonoReader(audio.format, SAMPLE_RATE_HZ)
     async for message in _audio(requests):
         if isinstance(message, media_pb2.AudioChunk):
-            yield sound.read(message)
+            yield Block(sound.read(message))
         else:
-            yield sound.finish(message)
+            yield Block(sound.finish(message))
             return
     raise BrokenStream("The audio was cut: its stream ended without a trailer. Try again.")
 
@@ -62,7 +61,7 @@ async def stored(key: str, store: ObjectStore, max_duration_s: float) -> AsyncGe
         yield Response(media=media_info(found))
         blocks = decode(path, sample_rate_hz=SAMPLE_RATE_HZ, channels=1, max_duration_s=max_duration_s)
         while (block := await asyncio.to_thread(next, blocks, None)) is not None:
-            yield block[:, 0]
+            yield Block(block[:, 0])
 
 
 async def downloaded(
@@ -76,15 +75,20 @@ async def downloaded(
     """
     async with dial(target) as channel:
         call = downloader_pb2_grpc.DownloaderServiceStub(channel).Download(request, timeout=timeout_s)
-        async with aclosing(_received(call, "downloader")) as items:
+        async with aclosing(_received(call, "downloader", (media_pb2.STEM_UNSPECIFIED,))) as items:
             async for item in items:
                 yield item
 
 
 async def separated(
-    config: separator_pb2.SeparateConfig, requests: AsyncIterator[Request], target: str, timeout_s: float | None
+    config: separator_pb2.SeparateConfig,
+    requests: AsyncIterator[Request],
+    target: str,
+    timeout_s: float | None,
+    *,
+    with_mix: bool,
 ) -> AsyncGenerator[Response | Block]:
-    """The vocals that the separator at `target` finds, between its events and media info.
+    """The vocals that the separator at `target` finds, and the mix if wanted, between its events and media info.
 
     Args:
         config: its inline source means the audio that follows on this same stream.
@@ -95,7 +99,8 @@ async def separated(
     """
     wanted = separator_pb2.SeparateConfig()
     wanted.CopyFrom(config)
-    wanted.stems[:] = [media_pb2.STEM_VOCALS]
+    stems = (media_pb2.STEM_VOCALS, media_pb2.STEM_INSTRUMENTAL) if with_mix else (media_pb2.STEM_VOCALS,)
+    wanted.stems[:] = stems
 
     async def passed_on() -> AsyncGenerator[separator_pb2.SeparateRequest]:
         yield separator_pb2.SeparateRequest(config=wanted)
@@ -108,16 +113,22 @@ async def separated(
 
     async with dial(target) as channel:
         call = separator_pb2_grpc.SeparatorServiceStub(channel).Separate(passed_on(), timeout=timeout_s)
-        async with aclosing(_received(call, "separator")) as items:
+        async with aclosing(_received(call, "separator", stems)) as items:
             async for item in items:
                 yield item
 
 
 async def _received(
-    call: AsyncIterable[downloader_pb2.DownloadResponse] | AsyncIterable[separator_pb2.SeparateResponse], service: str
+    call: AsyncIterable[downloader_pb2.DownloadResponse] | AsyncIterable[separator_pb2.SeparateResponse],
+    service: str,
+    stems: Sequence[media_pb2.Stem.ValueType],
 ) -> AsyncGenerator[Response | Block]:
-    """What an upstream service sends: its sound, and what is relayed as it is."""
-    sound: MonoReader | None = None
+    """What an upstream service sends: its sound, and what is relayed as it is.
+
+    Args:
+        stems: what the sound consists of: what is to be listened to, and the rest of the mix if that is wanted.
+    """
+    sound: _Sound | None = None
     async with aclosing(responses(call, service)) as answers:
         async for answer in answers:
             match answer.WhichOneof("payload"):
@@ -126,7 +137,7 @@ async def _received(
                 case "media":
                     yield Response(media=answer.media)
                 case "format":
-                    sound = MonoReader(answer.format, SAMPLE_RATE_HZ)
+                    sound = _Sound(answer.format, stems)
                 case "chunk" if sound:
                     yield sound.read(answer.chunk)
                 case "trailer" if sound:
@@ -135,6 +146,36 @@ async def _received(
                     raise BrokenStream(f"The {service} sent audio before its format. Try again.")
     if sound is None or not sound.finished:
         raise BrokenStream(f"The audio from the {service} was cut. Try again.")
+
+
+class _Sound:
+    """One or two stems as 16 kHz mono; of two, what is there of both."""
+
+    def __init__(self, fmt: media_pb2.AudioFormat, stems: Sequence[media_pb2.Stem.ValueType]) -> None:
+        self._readers = {stem: MonoReader(fmt, SAMPLE_RATE_HZ) for stem in stems}
+        self._waiting = {stem: np.zeros(0, np.float32) for stem in stems}
+
+    @property
+    def finished(self) -> bool:
+        return all(reader.finished for reader in self._readers.values())
+
+    def read(self, chunk: media_pb2.AudioChunk) -> Block:
+        return self._add(chunk.stem, self._reader(chunk.stem).read(chunk))
+
+    def finish(self, trailer: media_pb2.AudioTrailer) -> Block:
+        return self._add(trailer.stem, self._reader(trailer.stem).finish(trailer))
+
+    def _reader(self, stem: media_pb2.Stem.ValueType) -> MonoReader:
+        if stem not in self._readers:
+            raise BrokenStream("Audio came of a stem that was not asked for. Try again.")
+        return self._readers[stem]
+
+    def _add(self, stem: media_pb2.Stem.ValueType, samples: NDArray[np.float32]) -> Block:
+        self._waiting[stem] = np.concatenate([self._waiting[stem], samples])
+        count = min(map(len, self._waiting.values()))
+        first, *rest = (waiting[:count] for waiting in self._waiting.values())
+        self._waiting = {stem: waiting[count:] for stem, waiting in self._waiting.items()}
+        return Block(first, first + rest[0] if rest else None)
 
 
 async def _audio(requests: AsyncIterator[Request]) -> AsyncGenerator[media_pb2.AudioChunk | media_pb2.AudioTrailer]:

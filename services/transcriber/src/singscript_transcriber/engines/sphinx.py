@@ -9,20 +9,20 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from singscript_core.events import Warned
-from singscript_transcriber.segments import Segment, Word
+from singscript_core.events import Progress, Warned
+from singscript_transcriber.engines import Heard, Samples, Window, Wish
+from singscript_transcriber.segments import Utterance, Word
 
 _MODEL = "en-us"
 _FRAMES_A_SECOND = 100
 _VARIANT = re.compile(r"\(\d+\)$")
-# A pause of this length begins a new segment.
+# A pause of this length begins a new utterance.
 _PAUSE_S = 0.6
 # A decoder takes about a third of the window's time on a free core; beyond this it hangs.
 _TIME_FACTOR = 20.0
@@ -30,11 +30,12 @@ _TIME_EXTRA_S = 30.0
 
 
 class SphinxEngine:
-    """Decodes in child processes, at most `processes` at once; they are kept for the next window.
+    """Its own listener: there is one model, and nothing to load ahead. It takes no prompt and no hot words.
+
+    It decodes in child processes, at most `processes` at once; they are kept for the next window.
 
     Args:
         processes: each holds one decoder, about 150 MB.
-        min_confidence: segments whose words are less sure than this on average are dropped.
     """
 
     name = "sphinx"
@@ -46,44 +47,59 @@ class SphinxEngine:
             "For better words and other languages, set OPENAI_API_KEY or provide Whisper weights.",
         ),
     )
+    device = "cpu"
+    batch = 1
 
-    def __init__(self, processes: int, min_confidence: float = 0.15) -> None:
-        self._min_confidence = min_confidence
+    def __init__(self, processes: int) -> None:
+        self.parallel = processes
         self._turns = threading.BoundedSemaphore(processes)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
 
-    def device(self) -> str:
-        return "cpu"
-
     def model(self, wanted: str) -> str:
         return _MODEL
 
-    def refusal(self, language: str) -> str:
-        return "" if language in ("", "en") else "it knows only English."
+    def refusal(self, wish: Wish, model: str) -> str:
+        if wish.task == "translate":
+            return "it cannot translate."
+        return "" if wish.language in ("", "en") else "it knows only English."
 
     def problem(self, model: str) -> str:
         if importlib.util.find_spec("pocketsphinx") is None:
             return "PocketSphinx is not installed; install the package pocketsphinx."
         return ""
 
-    def transcribe(self, samples: NDArray[np.float32], model: str, language: str) -> list[Segment]:
-        pcm = (np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
-        with self._worker() as worker:
-            heard = worker.decode(pcm, timeout_s=_TIME_EXTRA_S + _TIME_FACTOR * len(samples) / 16_000)
-        words = [
-            Word(_VARIANT.sub("", word), first / _FRAMES_A_SECOND, (last + 1) / _FRAMES_A_SECOND, min(1.0, probability))
-            for word, first, last, probability in heard
-            if not word.startswith(("<", "["))
-        ]
-        segments = [_segment(run) for run in _runs(words)]
-        return [segment for segment in segments if _confidence(segment.words) >= self._min_confidence]
+    def ready(self, model: str) -> Generator[Progress, None, SphinxEngine]:
+        yield from ()
+        return self
+
+    def times_words(self, wish: Wish) -> bool:
+        return True
+
+    def estimate(self, windows: Sequence[Window]) -> list[Heard]:
+        return [Heard(tuple(_utterance(run) for run in _runs(self._words(window.samples))), "en") for window in windows]
 
     def close(self) -> None:
         with self._lock:
             workers, self._idle = self._idle, []
         for worker in workers:
             worker.close()
+
+    def _words(self, samples: Samples) -> list[Word]:
+        pcm = (np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+        with self._worker() as worker:
+            heard = worker.decode(pcm, timeout_s=_TIME_EXTRA_S + _TIME_FACTOR * len(samples) / 16_000)
+        length_s = len(samples) / 16_000
+        return [
+            Word(
+                _VARIANT.sub("", word),
+                min(first / _FRAMES_A_SECOND, length_s),
+                min((last + 1) / _FRAMES_A_SECOND, length_s),
+                min(1.0, probability),
+            )
+            for word, first, last, probability in heard
+            if not word.startswith(("<", "["))
+        ]
 
     @contextmanager
     def _worker(self) -> Iterator[_Worker]:
@@ -148,10 +164,5 @@ def _runs(words: list[Word]) -> Iterator[tuple[Word, ...]]:
         yield tuple(run)
 
 
-def _segment(words: tuple[Word, ...]) -> Segment:
-    text = " ".join(word.text for word in words)
-    return Segment(words[0].start_s, words[-1].end_s, text, words, "en", SphinxEngine.name, _MODEL)
-
-
-def _confidence(words: tuple[Word, ...]) -> float:
-    return sum(word.confidence or 0.0 for word in words) / len(words)
+def _utterance(words: tuple[Word, ...]) -> Utterance:
+    return Utterance(words[0].start_s, words[-1].end_s, " ".join(word.text for word in words), words)

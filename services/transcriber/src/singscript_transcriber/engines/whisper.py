@@ -4,164 +4,183 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import logging
-import os
 import threading
+import warnings
+from collections.abc import Generator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from singscript_transcriber.engines import EngineOut
-from singscript_transcriber.engines.guards import Guards
-from singscript_transcriber.engines.reach import unreachable
-from singscript_transcriber.engines.weights import WeightsPlace, catalogue, download, missing
-from singscript_transcriber.languages import LANGUAGES
-from singscript_transcriber.segments import Segment, Word
+from singscript_core.errors import EngineUnavailable
+from singscript_core.events import Progress
+from singscript_models.keeper import Keeper
+from singscript_transcriber import language
+from singscript_transcriber.engines import EngineOut, Heard, Window, Wish, weights, whisper_words
+from singscript_transcriber.engines.weights import Place
 
 if TYPE_CHECKING:
     from whisper import Whisper
 
-log = logging.getLogger(__name__)
-
 
 class WhisperEngine:
-    """Keeps the model that was used last, and serves one window at a time: the model is not safe for threads.
+    """Keeps the model that was used last, until it has been idle for a while.
 
-    Weights: `<models_dir>/<model>.pt`, openai-whisper's own cache, or OpenAI's server. Checkpoints are pickles:
-    `whisper.load_model` reads them with `weights_only=True`, which runs no code of theirs.
+    Args:
+        place: where weights are.
+        default_model: serves requests that name none.
+        idle_s: after which the model's memory is given back; 0: never.
     """
 
     name = "whisper"
-    max_window_s = 30.0
+    max_window_s = whisper_words.MAX_WINDOW_S
     warnings = ()
 
-    def __init__(self, place: WeightsPlace, default_model: str, guards: Guards | None = None) -> None:
+    def __init__(self, place: Place, default_model: str, idle_s: float) -> None:
         self._place = place
         self._default_model = default_model
-        self._guards = guards or Guards()
+        self._keeper = Keeper(_load, _unload, idle_s)
         self._lock = threading.Lock()
-        self._loaded: tuple[str, Whisper] | None = None
-
-    def device(self) -> str:
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        self._listeners: dict[Path, _Listener] = {}
 
     def model(self, wanted: str) -> str:
         return wanted or self._default_model
 
-    def refusal(self, language: str) -> str:
-        return "" if not language or language in LANGUAGES else f'it does not know the language "{language}".'
+    def refusal(self, wish: Wish, model: str) -> str:
+        return whisper_words.refusal(wish, model)
 
     def problem(self, model: str) -> str:
         # Looked for, not imported: importing PyTorch takes seconds.
         if importlib.util.find_spec("whisper") is None or importlib.util.find_spec("torch") is None:
             return "it is not installed; install the package openai-whisper."
-        if self._local(model):
-            return ""
-        return self._undownloadable(model)
+        return weights.problem(model, "pt", self._place)
 
-    def transcribe(self, samples: NDArray[np.float32], model: str, language: str) -> list[Segment]:
-        guards = self._guards
+    def ready(self, model: str) -> Generator[Progress, None, _Listener]:
+        try:
+            checkpoint = yield from weights.fetch(model, "pt", self._place)
+        except EngineUnavailable as error:
+            raise EngineOut(error.message) from error
+        with self._keeper.use(checkpoint):
+            pass  # weights that cannot be loaded are found here, not in the middle of a job
         with self._lock:
-            whisper = self._load(model)
-            result: dict[str, Any] = whisper.transcribe(
-                np.ascontiguousarray(samples),
-                verbose=None,
-                language=language or None,
-                beam_size=5,
-                fp16=whisper.device.type == "cuda",
-                temperature=guards.temperatures,
-                compression_ratio_threshold=guards.max_compression_ratio,
-                logprob_threshold=guards.min_log_probability,
-                no_speech_threshold=guards.max_no_speech,
-                condition_on_previous_text=False,
-                word_timestamps=True,
-                hallucination_silence_threshold=2.0,
-            )
-        length_s = len(samples) / 16_000
-        segments: list[Segment] = []
-        for one in result["segments"]:
-            sure = guards.passes(
-                compression_ratio=one["compression_ratio"],
-                log_probability=one["avg_logprob"],
-                no_speech=one["no_speech_prob"],
-            )
-            words = tuple(
-                Word(
-                    w["word"].strip(),
-                    min(float(w["start"]), length_s),
-                    min(float(w["end"]), length_s),
-                    min(1.0, float(w["probability"])),
-                )
-                for w in one["words"]
-                if w["word"].strip()
-            )
-            if sure and words:
-                text = one["text"].strip()
-                segments.append(
-                    Segment(words[0].start_s, words[-1].end_s, text, words, result["language"], self.name, model)
-                )
-        return segments
+            return self._listeners.setdefault(checkpoint, _Listener(self._keeper, checkpoint))
 
     def close(self) -> None:
-        with self._lock:
-            self._loaded = None
-
-    def _load(self, model: str) -> Whisper:
-        if self._loaded is None or self._loaded[0] != model:
-            self._loaded = None  # the old one's memory first
-            import whisper
-
-            path = self._local(model) or self._download(model)
-            loaded = whisper.load_model(str(path), device=self.device())
-            heads = whisper._ALIGNMENT_HEADS.get(model)
-            if heads is not None and _is_official(path, model):
-                loaded.set_alignment_heads(heads)
-            self._loaded = model, loaded
-        return self._loaded[1]
-
-    def _path(self, model: str) -> Path:
-        return self._place.models_dir / f"{model}.pt"
-
-    def _local(self, model: str) -> Path | None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
-        return next((path for path in (self._path(model), cache / f"{model}.pt") if path.is_file()), None)
-
-    def _undownloadable(self, model: str) -> str:
-        """Why the weights cannot be downloaded; empty when they can."""
-        what, where = f"the model {model}", f"{model}.pt"
-        if not self._place.allow_download:
-            return missing(what, where, "downloads are switched off")
-        url = _urls().get(model)
-        if url is None:
-            return missing(what, where, "OpenAI offers no model of that name")
-        reason = unreachable(url)
-        return missing(what, where, reason) if reason else ""
-
-    def _download(self, model: str) -> Path:
-        if reason := self._undownloadable(model):
-            raise EngineOut(reason)
-        log.info("downloading weights", extra={"engine": self.name, "model": model})
-        url, path = _urls()[model], self._path(model)
-        try:
-            download(url, path, sha256=_checksum(url))
-        except OSError as error:
-            log.warning("weights could not be downloaded", exc_info=True, extra={"model": model})
-            raise EngineOut(missing(f"the model {model}", path.name, "its download failed")) from error
-        return path
+        self._keeper.close()
 
 
-def _urls() -> dict[str, str]:
-    return catalogue("whisper", "__init__.py")
+class _Listener:
+    """Hears with the model of one checkpoint, one window at a time: the model is not safe for threads."""
+
+    parallel = 1
+    batch = 1
+
+    def __init__(self, keeper: Keeper[Path, Whisper], checkpoint: Path) -> None:
+        self._keeper = keeper
+        self._checkpoint = checkpoint
+        self.device = _device()
+
+    def times_words(self, wish: Wish) -> bool:
+        return True
+
+    def estimate(self, windows: Sequence[Window]) -> list[Heard]:
+        with self._keeper.use(self._checkpoint) as model:
+            return [_hear(model, window) for window in windows]
 
 
-def _checksum(url: str) -> str:
-    return url.split("/")[-2]
+def _hear(model: Whisper, window: Window) -> Heard:
+    wish = window.wish
+    if not model.is_multilingual and (wish.language not in ("", "en") or wish.task == "translate"):
+        raise ValueError("this model knows only English, and cannot translate")
+    samples = np.ascontiguousarray(window.samples)
+    length_s = len(samples) / 16_000
+    if length_s < whisper_words.LEAST_WINDOW_S:
+        return Heard((), wish.language or window.expected)
+    languages: dict[str, float] = {}
+    code = wish.language or "en"
+    if model.is_multilingual and not wish.language:
+        languages = _languages(model, window)
+        code = language.choose(languages, window.expected)
+    with warnings.catch_warnings():
+        # Words of a translation have no times of their own; those of what they stand for are better than none.
+        warnings.filterwarnings("ignore", "Word-level timestamps on translations")
+        # Nothing is dropped here: no threshold for silence.
+        result: dict[str, Any] = model.transcribe(
+            samples,
+            verbose=None,
+            language=code,
+            task=wish.task,
+            initial_prompt=whisper_words.prompt(wish) or None,
+            condition_on_previous_text=False,
+            word_timestamps=True,
+            temperature=whisper_words.TEMPERATURES,
+            beam_size=whisper_words.BEAMS,
+            best_of=whisper_words.BEAMS,
+            compression_ratio_threshold=whisper_words.MAX_COMPRESSION_RATIO,
+            logprob_threshold=whisper_words.MIN_LOG_PROBABILITY,
+            no_speech_threshold=None,
+            hallucination_silence_threshold=None,
+            fp16=model.device.type == "cuda",
+        )
+    utterances = []
+    for segment in result["segments"]:
+        words = [
+            whisper_words.word(word["word"], word["start"], word["end"], word["probability"], length_s)
+            for word in segment["words"]
+        ]
+        if segment["text"].strip():
+            utterances.append(
+                whisper_words.utterance(
+                    segment["text"],
+                    words,
+                    segment["start"],
+                    segment["end"],
+                    segment["avg_logprob"],
+                    segment["no_speech_prob"],
+                    length_s,
+                )
+            )
+    return Heard(tuple(utterances), code, languages)
 
 
-def _is_official(path: Path, model: str) -> bool:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == _checksum(_urls()[model])
+def _languages(model: Whisper, window: Window) -> dict[str, float]:
+    import whisper
+
+    mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(window.samples), model.dims.n_mels)
+    if model.device.type == "cuda":
+        mel = mel.half()
+    _, languages = whisper.detect_language(model, mel.to(model.device))
+    assert isinstance(languages, dict)  # of one window
+    return languages
+
+
+def _load(checkpoint: Path) -> Whisper:
+    import whisper
+
+    try:
+        # It reads with weights_only=True, which runs no code of the pickle.
+        model = whisper.load_model(str(checkpoint), device=_device())
+    except Exception as error:  # whatever a damaged file makes of it
+        raise EngineOut("its weights cannot be loaded; remove them and get them again.") from error
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    name = next((name for name, url in whisper._MODELS.items() if url.split("/")[-2] == digest), "")
+    if name:  # OpenAI says of its own models which heads follow the sound
+        model.set_alignment_heads(whisper._ALIGNMENT_HEADS[name])
+    return model
+
+
+def _unload(model: Whisper) -> None:
+    import torch
+
+    model.to("meta")  # whoever still holds the object, its weights are gone
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@cache
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
