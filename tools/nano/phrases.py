@@ -43,11 +43,20 @@ VOICES = (
 )
 """Flite's, else espeak-ng's, where the first two letters are the language; SUNG is flite's `rms` put on tunes."""
 
+VERSES = "verses:rms"
+"""SUNG too, but in verses: short words between long ones, on short notes; the demo's lines are like that."""
+
 _LONGEST = 8
+_SHORT = (
+    *("and", "are", "at", "by", "i", "in", "is", "my", "the", "there", "this", "to"),
+    *("we", "you", "she", "what", "when"),
+)
+_LONG = tuple(word for word in ENGLISH if word not in _SHORT)
 _RATIOS = (0.85, 1.18)
 _RATES = (130, 175)
 _PITCHES = (40, 61)
 _NOTES = ("G2", "A2", "Bb2", "C3", "D3", "Eb3", "F3", "G3")
+_VERSE_RHYTHMS = ((1, 3), (1, 3), (2, 2))
 _RHYTHMS = ((1, 3), (3, 1), (2, 2), (2, 2, 4), (1, 3, 2, 2), (2, 3, 3))
 """Sixteenths from one syllable to the next, over and over."""
 
@@ -90,11 +99,11 @@ def clips(voice: str, seed: int, count: int) -> Iterator[Clip]:
         if made == count:
             return
         rng = np.random.default_rng((seed, attempt, *voice.encode()))
-        words = _text(rng, ENGLISH if language == "en" else GERMAN)
+        words = _verse(rng) if voice == VERSES else _text(rng, ENGLISH if language == "en" else GERMAN)
         if shares_a_line(words, lyrics):
             continue
-        if voice == SUNG:
-            clip = _sung(rng, words)
+        if voice in (SUNG, VERSES):
+            clip = _sung(rng, words, _RHYTHMS if voice == SUNG else _VERSE_RHYTHMS)
         elif voice.startswith("flite:"):
             clip = _resampled(rng, _said_by_flite(voice.removeprefix("flite:"), words))
         else:
@@ -112,6 +121,19 @@ def _text(rng: np.random.Generator, known: Sequence[str]) -> list[str]:
         word = str(rng.choice(known))
         if not words or word != words[-1]:
             words.append(word)
+    return words
+
+
+def _verse(rng: np.random.Generator) -> list[str]:
+    """Five to eight words, short and long ones in turn, now and then two short ones on end."""
+    words: list[str] = []
+    is_short = True
+    length = int(rng.integers(5, _LONGEST + 1))
+    while len(words) < length:
+        word = str(rng.choice(_SHORT if is_short else _LONG))
+        if not words or word != words[-1]:
+            words.append(word)
+            is_short = not is_short or rng.random() < 0.25
     return words
 
 
@@ -135,14 +157,14 @@ def _clip(sound: FloatArray, words: list[Word], language: str) -> Clip:
     return Clip(kept * (LEVEL / rms(kept)), words, language)
 
 
-def _sung(rng: np.random.Generator, words: list[str]) -> Clip | None:
-    """The demo's singer with a random tune and rhythm, all of it a little faster or slower; None if it cannot."""
+def _sung(rng: np.random.Generator, words: list[str], rhythms: Sequence[tuple[int, ...]]) -> Clip | None:
+    """The demo's singer with a random tune and one of `rhythms`, a little faster or slower; None if it cannot."""
     voice, score, errors = _demo_module("voice"), _demo_module("score"), _demo_module("errors")
     flite = _flite("rms")
     syllables = sum(phone.is_vowel for phone in flite.say(" ".join(words)).phones)
     if syllables < 2:
         return None
-    rhythm = _RHYTHMS[int(rng.integers(len(_RHYTHMS)))]
+    rhythm = rhythms[int(rng.integers(len(rhythms)))]
     steps = np.cumsum([0, *(rhythm[i % len(rhythm)] for i in range(syllables - 1))])
     places = np.clip(int(rng.integers(2, 6)) + np.cumsum(rng.integers(-2, 3, syllables)), 0, len(_NOTES) - 1)
     tune = score.Phrase(

@@ -51,7 +51,7 @@ _WARM_UP_STEPS = 150
 _WEIGHT_DECAY = 0.01
 _NOTHING = len(vocabulary.WORDS)
 """Class of a frame in which no word sounds."""
-_AVERAGED_STEPS = 300
+_AVERAGED_STEPS = 150
 """What is written is the mean of the weights of about so many steps."""
 _WITHOUT_TIMES = 0.4
 """How much the sequences without timestamps count, which only Whisper's alignment of words needs."""
@@ -80,7 +80,8 @@ class Phase:
 PHASES = (
     Phase(1000, 2.5e-3, 1.9e-3, ((8.0, 24, 1.0),), 0.0),
     Phase(1250, 1.8e-3, 1.3e-3, ((8.0, 24, 0.6), (15.0, 12, 0.2), (30.0, 6, 0.2)), 0.5, 0.7),
-    Phase(2800, 1.3e-3, 0.3e-4, ((8.0, 24, 0.25), (15.0, 12, 0.25), (30.0, 6, 0.5)), 0.5, 0.4),
+    Phase(2000, 1.3e-3, 3.0e-4, ((8.0, 24, 0.25), (15.0, 12, 0.25), (30.0, 6, 0.5)), 0.5, 0.4),
+    Phase(680, 5.5e-4, 0.2e-4, ((8.0, 24, 0.2), (15.0, 12, 0.2), (30.0, 6, 0.6)), 0.55, 0.4),
 )
 
 

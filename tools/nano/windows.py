@@ -20,7 +20,7 @@ import vocabulary
 from demucs.apply import apply_model
 from mixtures import FloatArray
 from numpy.typing import NDArray
-from phrases import LEVEL, SAMPLE_RATE_HZ, SUNG, VOICES, Clip, Word
+from phrases import LEVEL, SAMPLE_RATE_HZ, SUNG, VERSES, VOICES, Clip, Word
 from torch import Tensor
 from torch.nn import functional
 from vocabulary import NUMBERS
@@ -35,9 +35,10 @@ FRAME_S = 0.02
 _FRAME_SAMPLES = round(FRAME_S * SAMPLE_RATE_HZ)
 
 _PROCESSES = 2
-_SUNG_PARTS, _SUNG_PER_PART = 12, 100
+_SUNG_PARTS, _SUNG_PER_PART = 10, 100
+_VERSES_PARTS, _VERSES_PER_PART = 10, 40
 _CLIPS_PER_VOICE = 220
-_SONGS, _SONG_S = 120, 28.0
+_SONGS, _SONG_S = 240, 28.0
 _ABOVE_BAND_DB = (5.0, 18.0)
 _MIXES = 0.3
 """How often a song is heard as it was mixed, rather than separated."""
@@ -45,6 +46,8 @@ _AGAIN = 0.2
 """How often a phrase is one that was heard before in the window."""
 _STAMP_S = 0.1
 """Segments' times are told on this grid: what cannot be heard need not be learnt."""
+_PLACES = 448
+"""Of the decoder."""
 _LATEST_START_S = 1.0
 """Whisper allows no first timestamp after it."""
 
@@ -104,6 +107,7 @@ class Material:
         """What `folder` holds; what it lacks is made (half an hour on two cores) and kept there."""
         folder.mkdir(parents=True, exist_ok=True)
         parts = [(SUNG, part, _SUNG_PER_PART) for part in range(_SUNG_PARTS)]
+        parts += [(VERSES, part, _VERSES_PER_PART) for part in range(_VERSES_PARTS)]
         parts += [(voice, 0, _CLIPS_PER_VOICE) for voice in VOICES]
         clips: dict[str, list[Clip]] = {}
         with ProcessPoolExecutor(_PROCESSES, get_context("spawn")) as pool:
@@ -157,7 +161,7 @@ def _make_song(folder: Path, number: int) -> Path:
     if not file.exists():
         torch.set_num_threads(1)
         rng = np.random.default_rng((3, number))
-        voice = SUNG if rng.random() < 0.75 else VOICES[number % len(VOICES)]
+        voice = (SUNG, VERSES)[number % 2] if rng.random() < 0.8 else VOICES[number % len(VOICES)]
         parts = sorted(folder.glob(f"clips-{voice.replace(':', '-').replace('+', '-')}-*.npz"))
         clips = load_clips(parts[number % len(parts)])
         save(file, song(rng, clips if number % 10 else [], SEPARATOR))
@@ -253,7 +257,7 @@ def _window(rng: np.random.Generator, material: Material, length_s: float, is_fr
         return _out_of_song(rng, material, length_s)
     language = "de" if rng.random() < 0.15 else "en"
     voices = [voice for voice in material.clips if voice.startswith("de") == (language == "de")]
-    odds = np.array([4.0 if voice == SUNG else 1.5 if voice.startswith("flite") else 1.0 for voice in voices])
+    odds = np.array([3.0 if voice in (SUNG, VERSES) else 1.5 if voice.startswith("flite") else 1.0 for voice in voices])
     pool: list[Clip] = []
     for voice in rng.choice(voices, 1 if rng.random() < 0.6 else 3, p=odds / odds.sum()):
         pool += material.clips[voice]
@@ -392,7 +396,7 @@ def _told(rng: np.random.Generator, windows: list[_Window], mel: Tensor, frames:
         said = [*before, *script.tokens]
         first, count = len(before), len(said) - 1
         tokens[index, :count] = torch.tensor(said[:-1])
-        places[index] = offset + torch.arange(longest)
+        places[index] = offset + torch.arange(longest).clamp(max=_PLACES - 1 - offset)
         targets[index, first:count] = torch.tensor(script.targets)
         for place, look in enumerate(script.looks):
             if look is None:
