@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import jiwer
 import psutil
 import pytest
 
@@ -20,6 +21,7 @@ from singscript_standalone.client import Client
 from singscript_standalone.processes import free_port
 
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
+TRUTH = Path(__file__).resolve().parents[2] / "demo" / "truth.json"
 COMMAND = [str(Path(sys.executable).parent / "singscript")]
 
 
@@ -55,12 +57,18 @@ def test_the_demo_from_start_to_end(environment: dict[str, str], home: Path, tmp
     assert done.returncode == 0, done.stdout + done.stderr
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {"vocals.flac", "instrumental.flac", "words.json", "lyrics.srt"}
-    lines = json.loads((tmp_path / "out" / "words.json").read_text())["lines"]
+    document = json.loads((tmp_path / "out" / "words.json").read_text())
+    lines = document["lines"]
     shown = " ".join(done.stdout.split())
     assert all(line["text"].split()[0] in shown for line in lines)
     assert "heard without the lyrics" in shown
     assert "Against the demo's known times" in shown
-    assert "small test models" in shown.lower() and "separate: demucs nano-htdemucs" in shown
+    assert "small test models" in shown.lower()
+    assert "separate: demucs nano-htdemucs" in shown
+    assert "transcribe: faster-whisper nano-whisper" in shown
+    sung = [word["text"] for line in json.loads(TRUTH.read_text())["lines"] for word in line["words"]]
+    heard = [word["text"] for segment in document["heard"] for word in segment["words"]]
+    assert jiwer.wer(" ".join(sung), " ".join(heard)) < 0.10, heard
     assert left_behind(environment) == []
     assert list((home / "runs").iterdir()) == []
 

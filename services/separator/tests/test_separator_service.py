@@ -421,11 +421,21 @@ async def test_a_model_of_six(served: Served, tones: Tones, tmp_path: Path, pack
     assert set(answer.stems) == {*PARTS, media_pb2.STEM_GUITAR, media_pb2.STEM_PIANO}
 
 
+async def test_the_instrumental_of_a_finer_split_is_the_sum_of_all_but_the_vocals(served: Served, tones: Tones) -> None:
+    sound = tones(RATE_HZ)
+    async with served() as address:
+        every = await ask(address, messages(inline(sound, split=separator_pb2.SPLIT_ALL), sound))
+        two = ["STEM_VOCALS", "STEM_INSTRUMENTAL"]
+        asked = await ask(address, messages(inline(sound, split=separator_pb2.SPLIT_ALL, stems=two), sound))
+    assert set(asked.stems) == {media_pb2.STEM_VOCALS, media_pb2.STEM_INSTRUMENTAL}
+    others = sum(part for stem, part in every.stems.items() if stem != media_pb2.STEM_VOCALS)
+    np.testing.assert_allclose(asked.stems[media_pb2.STEM_INSTRUMENTAL], others, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("config", "named"),
     [
         ({"split": separator_pb2.SPLIT_ALL, "stems": ["STEM_VOCALS", "STEM_GUITAR"]}, "there is no guitar"),
-        ({"split": separator_pb2.SPLIT_ALL, "stems": ["STEM_INSTRUMENTAL"]}, "there is no instrumental"),
         ({"stems": ["STEM_DRUMS", "STEM_BASS"]}, "there is no bass, drums"),
         ({"stems": ["STEM_UNSPECIFIED"]}, "there is no unspecified"),
         ({"engines": ["passthrough"], "split": separator_pb2.SPLIT_ALL, "stems": ["STEM_DRUMS"]}, "there is no drums"),

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import grpc
+import numpy as np
 from singscript.media.v1 import media_pb2
 from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 
@@ -25,7 +26,7 @@ from singscript_models.scheduler import Scheduler
 from singscript_separator import sources
 from singscript_separator.artifacts import StemFiles
 from singscript_separator.choice import choose, named
-from singscript_separator.engines import Block, Engine, Ready, Split
+from singscript_separator.engines import Block, Engine, Ready, Split, Stems
 from singscript_separator.engines.demucs import Demucs, Options
 from singscript_separator.engines.passthrough import Passthrough
 from singscript_separator.settings import SeparatorSettings
@@ -185,12 +186,22 @@ def _streamed(wanted: Sequence[media_pb2.Stem.ValueType], stems: Sequence[str]) 
         UnknownStem: a wanted one does not come out.
     """
     sent = {name: stem for name in stems if (stem := _stem(name)) is not None}
+    if "vocals" in sent and media_pb2.STEM_INSTRUMENTAL in wanted:
+        sent["instrumental"] = media_pb2.STEM_INSTRUMENTAL
     if missing := set(wanted) - set(sent.values()):
         names = ", ".join(sorted(media_pb2.Stem.Name(stem).removeprefix("STEM_").lower() for stem in missing))
         raise UnknownStem(
             f"What comes out is {', '.join(stems)}: there is no {names}. Name other stems or another split."
         )
     return {name: stem for name, stem in sent.items() if not wanted or stem in wanted}
+
+
+def _part(stems: Stems, name: str) -> Block:
+    """One of the stems; of a finer split the instrumental is the sum of all but the vocals."""
+    if name in stems.parts:
+        return stems.parts[name]
+    others = np.stack([part for other, part in stems.parts.items() if other != "vocals"])
+    return others.sum(axis=0, dtype=np.float32)
 
 
 def _separated(
@@ -220,7 +231,7 @@ def _separated(
             if kept:
                 kept.write(part.parts)
             for name, writer in writers.items():
-                for chunk in writer.chunks(part.parts[name]):
+                for chunk in writer.chunks(_part(part, name)):
                     yield Response(chunk=chunk)
             done_samples += part.samples
             if time.monotonic() - reported_s >= PROGRESS_S:
