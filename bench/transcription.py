@@ -212,7 +212,6 @@ def main() -> None:
     console.print(machine(), f"Whisper {arguments.model}, random weights", highlight=False)
     table = Table(
         "what",
-        "streams",
         "sound",
         "voice",
         "words",
