@@ -58,7 +58,7 @@ def test_markup_in_lyrics_is_text() -> None:
     console = Console(file=StringIO(), width=100)
     words = {"lyrics_given": True, "lines": [line("[red]stop[/red]", 0, 1)], "heard": []}
     show_lines(console, words)
-    assert "[red]stop[/red]" in console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "[red]stop[/red]" in console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]  (a StringIO)
 
 
 def test_accuracy_is_the_median_of_start_errors() -> None:
@@ -82,7 +82,7 @@ def test_accuracy_is_the_median_of_start_errors() -> None:
 def test_text_that_was_not_believed_is_counted(count: int, said: str) -> None:
     console = Console(file=StringIO(), width=100)
     show_dropped(console, {"dropped": [{"text": "Thank you."}] * count})
-    assert console.file.getvalue() == said  # pyright: ignore[reportAttributeAccessIssue]
+    assert console.file.getvalue() == said  # pyright: ignore[reportAttributeAccessIssue]  (a StringIO)
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_spend_is_told_as_far_as_it_is_known(requests: int, cost_usd: float | No
     used = {"engine": "openai", "model": "whisper-1", "audio_s": 200.0, "requests": requests}
     console = Console(file=StringIO(), width=100)
     show_usage(console, [used | {"cost_usd": cost_usd, "unpriced_requests": unpriced}])
-    assert console.file.getvalue() == said  # pyright: ignore[reportAttributeAccessIssue]
+    assert console.file.getvalue() == said  # pyright: ignore[reportAttributeAccessIssue]  (a StringIO)
 
 
 def test_nothing_paid_for_is_nothing_said() -> None:
     console = Console(file=StringIO(), width=100)
     show_usage(console, [])
-    assert console.file.getvalue() == ""  # pyright: ignore[reportAttributeAccessIssue]
+    assert console.file.getvalue() == ""  # pyright: ignore[reportAttributeAccessIssue]  (a StringIO)

@@ -143,7 +143,7 @@ def _reference(checkpoint: Path) -> Engine:
             condition_on_previous_text=False,
             fp16=False,
         )
-        segments: list[dict[str, Any]] = told["segments"]  # type: ignore[assignment]
+        segments: list[dict[str, Any]] = told["segments"]  # pyright: ignore[reportAssignmentType]  (it is typed as a string too)
         words = [Word(word["word"].strip(), word["start"], word["end"]) for s in segments for word in s["words"]]
         return Heard(
             words,

@@ -77,7 +77,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]  (narrowed)
 
     def do_POST(self) -> None:
         with self.server.lock:

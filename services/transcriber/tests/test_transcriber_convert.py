@@ -186,7 +186,7 @@ def test_its_settings_are_those_of_openai(both: Both) -> None:
     assert config["suppress_ids"] == list(task._get_suppress_tokens())
     assert config["suppress_ids_begin"] == [220, both.tokenizer.eot]
     assert config["lang_ids"] == sorted(both.tokenizer.all_language_tokens)
-    own = both.openai.alignment_heads.indices().T.tolist()  # pyright: ignore[reportCallIssue]
+    own = both.openai.alignment_heads.indices().T.tolist()  # pyright: ignore[reportCallIssue]  (untyped in torch)
     assert config["alignment_heads"] == own == [[1, 0], [1, 1], [2, 0], [2, 1]]
 
 

@@ -66,7 +66,7 @@ def _result(working: Generator[Progress, None, Listener]) -> Listener:
             return end.value
 
 
-def hear(engine: Engine, samples: Sound, model: str = "", wish: Wish = Wish(), expected: str = "") -> Heard:  # noqa: B008
+def hear(engine: Engine, samples: Sound, model: str = "", wish: Wish = Wish(), expected: str = "") -> Heard:  # noqa: B008  (frozen)
     (heard,) = ready(engine, model).estimate([Window(samples, wish, expected)])
     return heard
 

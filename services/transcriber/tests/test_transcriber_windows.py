@@ -75,7 +75,7 @@ def test_blocks_of_any_size_give_the_same_windows(speech: Speech, data: st.DataO
         assert one.start_sample == other.start_sample
         assert np.array_equal(one.vocals, other.vocals)
         assert np.array_equal(one.voice, other.voice)
-        assert (one.mix is None and other.mix is None) or np.array_equal(one.mix, other.mix)  # pyright: ignore[reportArgumentType]
+        assert (one.mix is None and other.mix is None) or np.array_equal(one.mix, other.mix)  # pyright: ignore[reportArgumentType]  (neither is None)
 
 
 def test_no_voice_no_windows(music: Sound):

@@ -136,7 +136,7 @@ def _in_hub_cache(model: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     cached = [try_to_load_from_cache(repository, name) for name in ("config.json", "tokenizer.json", "model.bin")]
-    return Path(cached[-1]).parent if all(isinstance(path, str) for path in cached) else None  # pyright: ignore[reportArgumentType]
+    return Path(cached[-1]).parent if all(isinstance(path, str) for path in cached) else None  # pyright: ignore[reportArgumentType]  (all are)
 
 
 def _converted(checkpoint: Path) -> str:
