@@ -13,7 +13,7 @@ from typing import Any
 
 import jiwer
 import mixtures
-import nano_whisper  # noqa: F401  (reads Whisper's vocabulary, which leaves a file open, before warnings count)
+import nano_whisper  # noqa: F401  # pyright: ignore[reportUnusedImport]  (reads Whisper's vocabulary as it should be)
 import numpy as np
 import pytest
 from openai_server import KEY, Reply, serving
