@@ -163,8 +163,8 @@ def test_voice_with_short_pauses_is_cut_in_them(speech: Speech, data: st.DataObj
     found = windows(np.concatenate(pieces), 8.0)
     assert len(found) > 1
     for one, following in pairwise(found):
-        end = one.start_sample + len(one.vocals)
-        assert one.start_sample < end <= following.start_sample
+        end = one.start_sample + round(one.ends_s * RATE)
+        assert one.start_sample < end == following.start_sample + round(following.begins_s * RATE)
         # Words themselves begin and end quietly: one frame to either side.
         assert any(start - FRAME_SAMPLES <= end <= stop + FRAME_SAMPLES for start, stop in pauses), end / RATE
 

@@ -104,7 +104,7 @@ class Keeper(Generic[Key, Model]):
             return
         try:
             self._unload(loaded[1])
-        except Exception:
+        except Exception:  # it is let go of all the same
             log.exception("a model could not be unloaded")
         del loaded
         _trim()

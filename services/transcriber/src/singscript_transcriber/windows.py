@@ -2,9 +2,9 @@
 
 A region of voice begins when the detector is sure of it and ends after a pause. Regions that follow each other closely
 share a window, which is cut in their pauses. Where voice goes on beyond the limit, the cut is where it is silent for a
-moment. Where it never is, nobody can tell a quiet place between words from one within a word: both windows then hear
-the second to either side of the quietest place, and `seams.py` says which of them has which word. Windows begin and end
-between two frames of the detector, and all positions are counts, so times do not drift.
+moment, else where it is quietest. Nobody can tell for sure a quiet place between words from one within a word, so both
+windows then hear the second to either side of it, and `seams.py` says which of them has which word. Windows begin and
+end between two frames of the detector, and all positions are counts, so times do not drift.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _MIN_PAUSE = _frames(0.3)
 _MARGIN = _frames(0.3)
 # A pause of this length ends the window, so that its words come soon.
 _LONG_PAUSE = _frames(1.5)
-# Of voice that is never silent, two windows share so much to either side of the cut: a word that it would go through is
-# whole in one of them.
+# Of voice without a pause, two windows share so much to either side of the cut: a word that it goes through is whole in
+# one of them.
 _OVERLAP = _frames(1.0)
 # Where voice without a pause is cut: the last part of the window if that will do, never its beginning.
 _LAST_PART = 0.6
@@ -183,18 +183,14 @@ class Windower:
     def _cut(self, start: int, limit: int) -> Window:
         """Ends a window that starts at `start` and must end by `limit`."""
         if self._voice_end is None or self._voice_end + _MARGIN > limit:
-            place, is_silent = self._quietest(start, limit)
-            if is_silent:
-                return self._close(place)
             overlap = min(_OVERLAP, (limit - start) // 6)
-            return self._close(min(place, limit - overlap), overlap)
+            return self._close(self._quietest(start, limit - overlap), overlap)
         if self._region_start is None:
             return self._close(self._voice_end + _MARGIN)
         return self._close(min(self._voice_end + _MARGIN, (self._voice_end + self._region_start) // 2))
 
-    def _quietest(self, start: int, limit: int) -> tuple[int, bool]:
-        """Where it is silent in the last part of the window or else before that, or else quietest in the last part; and
-        whether it is silent there."""
+    def _quietest(self, start: int, limit: int) -> int:
+        """Where it is silent in the last part of the window or else before that, or else quietest in the last part."""
         vocals = self._slice(self._vocals, start, limit)
         frames = np.pad(vocals, (0, -len(vocals) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
         energies = np.square(frames, dtype=np.float64).mean(axis=1) + 1e-12
@@ -203,10 +199,10 @@ class Windower:
         places = np.linspace(0.0, 1.0, len(levels_db))
         for allowed in (silent & (places >= _LAST_PART), silent & (places >= _FIRST_PART)):
             if allowed.any():
-                return start + 1 + int(np.argmin(np.where(allowed, levels_db, np.inf))), True
+                return start + 1 + int(np.argmin(np.where(allowed, levels_db, np.inf)))
         voice = np.array(self._voice[start - self._kept : limit - self._kept])
         dips_db = 10.0 * np.log10(_around(energies, _DIP_FRAMES)) + _VOICE_DB * _around(voice, _DIP_FRAMES)
-        return start + 1 + int(np.argmin(np.where(places >= _LAST_PART, dips_db, np.inf))), False
+        return start + 1 + int(np.argmin(np.where(places >= _LAST_PART, dips_db, np.inf)))
 
     def _close(self, end: int, overlap: int = 0) -> Window:
         """Gives out the window up to `end`, and goes on with what of it comes after that.
