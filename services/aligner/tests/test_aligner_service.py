@@ -443,7 +443,7 @@ async def test_render() -> None:
     async with stub_of() as stub:
         answer = await asyncio.to_thread(stub.Render, request, timeout=TIMEOUT_S)
         assert (await failure(asyncio.to_thread(stub.Render, wrong, timeout=TIMEOUT_S)))[1] == "INVALID_INPUT"
-    assert (answer.media_type, answer.extension) == ("application/x-subrip", ".srt")
+    assert (answer.media_type, answer.name) == ("application/x-subrip", "lyrics.srt")
     subtitles = pysubs2.SSAFile.from_string(answer.content.decode(), "srt")
     found = [(event.start, event.end, event.plaintext) for event in subtitles]
     assert found == [(1500, 2750, "Hello, you!"), (3000, 4000, "naïve 漢字")]

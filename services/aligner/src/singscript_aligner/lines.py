@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from singscript_aligner.words import AlignedWord, Line
 
@@ -123,7 +123,7 @@ class Screen:
     def _timed(self, line: Line, free_until_s: float, end_s: float) -> Line:
         stay_s = max(self._rules.min_duration_s, len(line.text) / self._rules.reading_speed)
         wanted_s = min(line.start_s + stay_s, free_until_s)
-        return Line(line.text, line.start_s, min(max(line.end_s, wanted_s), max(end_s, line.start_s)), line.words)
+        return replace(line, end_s=min(max(line.end_s, wanted_s), max(end_s, line.start_s)))
 
 
 def _chars(words: Sequence[AlignedWord]) -> int:

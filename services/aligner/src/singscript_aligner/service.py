@@ -84,7 +84,7 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
         _check_format(request.format)
         lines = [Line(line.text, seconds(line.start), seconds(line.end), ()) for line in request.lines]
         content = await asyncio.to_thread(to_srt, lines)
-        return aligner_pb2.RenderResponse(content=content, media_type=SRT_MEDIA_TYPE, extension=".srt")
+        return aligner_pb2.RenderResponse(content=content, media_type=SRT_MEDIA_TYPE, name="lyrics.srt")
 
     async def Align(
         self, request_iterator: AsyncIterator[Request], context: grpc.aio.ServicerContext[Any, Any]

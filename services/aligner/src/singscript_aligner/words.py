@@ -48,9 +48,16 @@ class AlignedWord:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What stands on the screen from `start_s` to `end_s`; never before its first word or over the next line."""
+    """What stands on the screen from `start_s` to `end_s`; never before its first word or over the next line.
+
+    Attributes:
+        text: may hold words without a time, which are not sung, and "\n" between what stands one above the other.
+        words: those that have a time, in the order of `text`.
+        lyrics_line: its number in the lyrics, from 0, where they were given; the same again where it is sung again.
+    """
 
     text: str
     start_s: float
     end_s: float
     words: tuple[AlignedWord, ...]
+    lyrics_line: int | None = None
