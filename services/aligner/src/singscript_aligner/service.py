@@ -46,6 +46,7 @@ _TIMINGS = {
     Timing.ACOUSTIC: aligner_pb2.WORD_TIMING_ACOUSTIC,
     Timing.ANCHORED: aligner_pb2.WORD_TIMING_ANCHORED,
     Timing.INTERPOLATED: aligner_pb2.WORD_TIMING_INTERPOLATED,
+    Timing.CORRECTED: aligner_pb2.WORD_TIMING_CORRECTED,
 }
 
 

@@ -12,6 +12,7 @@ class Timing(Enum):
     ACOUSTIC = "acoustic"  # found in the sound
     ANCHORED = "anchored"  # taken from the word that was heard there
     INTERPOLATED = "interpolated"  # spread between its neighbours
+    CORRECTED = "corrected"  # set by a person
 
 
 @dataclass(frozen=True, slots=True)
