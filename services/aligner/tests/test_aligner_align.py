@@ -17,7 +17,7 @@ from singscript_aligner.align import Engines, Item, Out, align_heard, align_lyri
 from singscript_aligner.engines import Times, WordTime
 from singscript_aligner.engines.sphinx import SphinxEngine
 from singscript_aligner.lines import LineRules
-from singscript_aligner.lyrics import LyricLine, read_lyrics
+from singscript_aligner.lyrics.reading import LyricLine, read_lyrics
 from singscript_aligner.spool import Spool
 from singscript_aligner.words import AlignedWord, HeardSegment, HeardWord, Line, Timing
 from singscript_core.events import EngineChosen, Progress, Warned

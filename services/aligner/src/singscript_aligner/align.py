@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from singscript_aligner.engines import SAMPLE_RATE_HZ, Engine, Times
 from singscript_aligner.lines import Grouper, LineRules, Screen
-from singscript_aligner.lyrics import LyricLine, Window, anchors, windows
+from singscript_aligner.lyrics.reading import LyricLine
+from singscript_aligner.matching import Window, anchors, windows
 from singscript_aligner.spool import Spool
 from singscript_aligner.voice import levels, spread, voiced_spans
 from singscript_aligner.words import AlignedWord, HeardSegment, HeardWord, Line, Timing

@@ -22,7 +22,7 @@ from singscript.transcriber.v1 import transcriber_pb2
 from singscript_aligner import sources
 from singscript_aligner.align import Engines, Item, align_heard, align_lyrics
 from singscript_aligner.choice import EngineChoice
-from singscript_aligner.lyrics import read_lyrics
+from singscript_aligner.lyrics.reading import read_lyrics
 from singscript_aligner.record import WORDS_MEDIA_TYPE, Record
 from singscript_aligner.settings import AlignerSettings
 from singscript_aligner.sources import Digest, Request, Response, Sourced

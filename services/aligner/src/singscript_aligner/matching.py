@@ -1,8 +1,7 @@
-"""Known lyrics: reading them, and finding in what was heard where they may be."""
+"""Finding in what was heard where known lyrics may be."""
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from bisect import bisect_left
 from collections import Counter
@@ -10,24 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from singscript_aligner.lyrics.reading import LyricLine
 from singscript_aligner.words import HeardWord
 
-# "[Chorus]", "(Verse 2)", "Chorus", "Bridge:": a heading, not sung. "Break" alone may well be sung.
-_PART = r"(?:verse|pre-?chorus|chorus)"
-_SECTION = rf"(?:{_PART}|intro|post-?chorus|hook|refrain|bridge|interlude|instrumental|solo|break|breakdown|outro|coda)"
-_HEADING = re.compile(rf"\[[^\]]*\]|\({_SECTION}\b[^)]*\)|{_SECTION}(?:\s*\d+)?\s*:|{_PART}(?:\s*\d+)?", re.IGNORECASE)
 _SURE_RUN = 3
 _SURE_LETTERS = 10
 _SURE_WORD = 7
 _NEAR_WORDS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class LyricLine:
-    """A line as the user wrote it, and its words; empty lines and headings are none."""
-
-    text: str
-    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +26,6 @@ class Window:
     end_line: int
     start_s: float
     end_s: float
-
-
-def read_lyrics(text: str) -> list[LyricLine]:
-    """The lines that are sung."""
-    lines = (" ".join(line.split()) for line in text.lstrip("\ufeff").splitlines())
-    return [LyricLine(line, tuple(line.split(" "))) for line in lines if line and not _HEADING.fullmatch(line)]
 
 
 def anchors(words: Sequence[str], heard: Sequence[HeardWord]) -> dict[int, int]:

@@ -1,0 +1,1 @@
+"""Known lyrics: plain text, LRC, SRT or WebVTT, read to the lines that are sung."""

@@ -1,0 +1,25 @@
+"""Known lyrics as the user wrote them, to the lines that are sung."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# "[Chorus]", "(Verse 2)", "Chorus", "Bridge:": a heading, not sung. "Break" alone may well be sung.
+_PART = r"(?:verse|pre-?chorus|chorus)"
+_SECTION = rf"(?:{_PART}|intro|post-?chorus|hook|refrain|bridge|interlude|instrumental|solo|break|breakdown|outro|coda)"
+_HEADING = re.compile(rf"\[[^\]]*\]|\({_SECTION}\b[^)]*\)|{_SECTION}(?:\s*\d+)?\s*:|{_PART}(?:\s*\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class LyricLine:
+    """A line as the user wrote it, and its words; empty lines and headings are none."""
+
+    text: str
+    words: tuple[str, ...]
+
+
+def read_lyrics(text: str) -> list[LyricLine]:
+    """The lines that are sung."""
+    lines = (" ".join(line.split()) for line in text.lstrip("\ufeff").splitlines())
+    return [LyricLine(line, tuple(line.split(" "))) for line in lines if line and not _HEADING.fullmatch(line)]
