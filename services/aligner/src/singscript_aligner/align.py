@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from singscript_aligner.engines import SAMPLE_RATE_HZ, Engine, Times
 from singscript_aligner.lines import Grouper, LineRules, Screen
 from singscript_aligner.lyrics.reading import LyricLine
-from singscript_aligner.matching import Window, anchors, windows
+from singscript_aligner.matching import Window, matched, windows
 from singscript_aligner.spool import Spool
 from singscript_aligner.voice import levels, spread, voiced_spans
 from singscript_aligner.words import AlignedWord, HeardSegment, HeardWord, Line, Timing
@@ -149,13 +149,13 @@ def align_lyrics(
         else:
             spool.append(item)
     spans = voiced_spans(levels(spool.blocks(), SAMPLE_RATE_HZ))
-    total = sum(len(line.words) for line in lyrics)
     if not spans:
-        yield _partly(0, total)
+        yield _partly(0, sum(len(line.words) for line in lyrics))
         return
 
+    lyrics, found = matched(lyrics, heard)
     known = [word for line in lyrics for word in line.words]
-    found = anchors(known, heard)
+    total = len(known)
     start_s, end_s = spans[0][0], spans[-1][1]
     plan = windows(lyrics, heard, found, start_s, end_s, _WINDOW_S)
     times = yield from _search(plan, lyrics, language, spool, engines)

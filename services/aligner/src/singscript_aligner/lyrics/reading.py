@@ -13,10 +13,23 @@ _HEADING = re.compile(rf"\[[^\]]*\]|\({_SECTION}\b[^)]*\)|{_SECTION}(?:\s*\d+)?\
 
 @dataclass(frozen=True, slots=True)
 class LyricLine:
-    """A line as the user wrote it, and its words; empty lines and headings are none."""
+    """A line as the user wrote it, and its words; empty lines and headings are none.
+
+    Attributes:
+        text: without marks such as "(x2)" and without times.
+        number: of its line in the text that was given, from 0, empty lines counted.
+        start_s, end_s: where the lyrics have times.
+        ad_libs: indices of words that may well not be sung, or by another voice: those in (…).
+        section: empty lines and headings begin a new one.
+    """
 
     text: str
     words: tuple[str, ...]
+    number: int = 0
+    start_s: float | None = None
+    end_s: float | None = None
+    ad_libs: frozenset[int] = frozenset()
+    section: int = 0
 
 
 def read_lyrics(text: str) -> list[LyricLine]:
