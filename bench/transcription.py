@@ -137,10 +137,10 @@ def ours(folder: Path, length_s: float, streams: int) -> Run:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from singscript_core.stopping import Stop
     from singscript_models.reach import Reach
+    from singscript_models.whisper.weights import Place
     from singscript_transcriber.chain import EngineChain
     from singscript_transcriber.engines import Wish
     from singscript_transcriber.engines.faster_whisper import FasterWhisperEngine
-    from singscript_transcriber.engines.weights import Place
     from singscript_transcriber.recogniser import Wanted
     from singscript_transcriber.segments import Dropped, Segment
     from singscript_transcriber.transcribe import transcribe

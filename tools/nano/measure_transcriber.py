@@ -26,7 +26,7 @@ from transcriber import CHECKPOINT
 from windows import SEPARATOR, vocals
 
 from singscript_audio.decode import decode
-from singscript_transcriber.engines.convert import convert
+from singscript_models.whisper.convert import convert
 
 ROOT = Path(__file__).parents[2]
 SPOKEN = ROOT / "tests" / "support" / "spoken"

@@ -16,6 +16,7 @@ from transcriber_sound import RATE, Sound, Speech
 
 from singscript_core.events import Progress
 from singscript_models.reach import Reach
+from singscript_models.whisper.weights import Place
 from singscript_transcriber.engines import (
     Engine,
     EngineOut,
@@ -30,7 +31,6 @@ from singscript_transcriber.engines import (
 )
 from singscript_transcriber.engines.faster_whisper import FasterWhisperEngine
 from singscript_transcriber.engines.sphinx import SphinxEngine
-from singscript_transcriber.engines.weights import Place
 from singscript_transcriber.engines.whisper import WhisperEngine
 
 WHISPERS = [WhisperEngine, FasterWhisperEngine]

@@ -24,13 +24,13 @@ from voiceless import WITHOUT_VOICE
 
 from singscript_audio.decode import decode
 from singscript_models.reach import Reach
+from singscript_models.whisper.weights import Place
 from singscript_serving.events import seconds
 from singscript_serving.server import running
 from singscript_transcriber.chain import EngineChain
 from singscript_transcriber.engines.faster_whisper import FasterWhisperEngine
 from singscript_transcriber.engines.openai import OpenAIEngine
 from singscript_transcriber.engines.sphinx import SphinxEngine
-from singscript_transcriber.engines.weights import Place
 from singscript_transcriber.engines.whisper import WhisperEngine
 from singscript_transcriber.service import transcriber
 from singscript_transcriber.settings import TranscriberSettings

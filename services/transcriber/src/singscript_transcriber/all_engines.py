@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from singscript_models.reach import Reach
+from singscript_models.whisper.weights import Place
 from singscript_transcriber.chain import EngineChain
 from singscript_transcriber.engines.faster_whisper import FasterWhisperEngine
 from singscript_transcriber.engines.openai import OpenAIEngine
 from singscript_transcriber.engines.sphinx import SphinxEngine
-from singscript_transcriber.engines.weights import Place
 from singscript_transcriber.engines.whisper import WhisperEngine
 from singscript_transcriber.settings import TranscriberSettings
 

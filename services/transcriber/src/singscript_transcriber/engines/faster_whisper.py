@@ -11,9 +11,10 @@ from pathlib import Path
 from singscript_core.errors import EngineUnavailable
 from singscript_core.events import Progress
 from singscript_models.keeper import Keeper
-from singscript_transcriber.engines import EngineOut, Heard, Window, Wish, weights, whisper_words
+from singscript_models.whisper import weights
+from singscript_models.whisper.weights import Place
+from singscript_transcriber.engines import EngineOut, Heard, Window, Wish, whisper_words
 from singscript_transcriber.engines.ct2_model import Model, workers
-from singscript_transcriber.engines.weights import Place
 
 # A GPU hears many windows in one call; on a CPU they would only wait for the longest of them.
 _BATCH = {"cpu": 1, "cuda": 8}

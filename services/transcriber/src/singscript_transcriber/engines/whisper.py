@@ -16,9 +16,10 @@ import numpy as np
 from singscript_core.errors import EngineUnavailable
 from singscript_core.events import Progress
 from singscript_models.keeper import Keeper
+from singscript_models.whisper import weights
+from singscript_models.whisper.weights import Place
 from singscript_transcriber import language
-from singscript_transcriber.engines import EngineOut, Heard, Window, Wish, weights, whisper_words
-from singscript_transcriber.engines.weights import Place
+from singscript_transcriber.engines import EngineOut, Heard, Window, Wish, whisper_words
 
 if TYPE_CHECKING:
     from whisper import Whisper

@@ -22,12 +22,13 @@ from nano_whisper import save_openai
 from webfiles import Web, serving
 
 from singscript_core.events import Progress
+from singscript_models import command
 from singscript_models.command import EXIT_FAILED, EXIT_USAGE
 from singscript_models.download import DownloadFailed
 from singscript_models.reach import Reach
-from singscript_transcriber import models
-from singscript_transcriber.engines import released, weights
-from singscript_transcriber.engines.weights import Place, WeightsRefused
+from singscript_models.whisper import released, weights
+from singscript_models.whisper.shelf import WhisperShelf
+from singscript_models.whisper.weights import Place, WeightsRefused
 
 FILES = {"config.json": b"{}", "tokenizer.json": b"[1]", "vocabulary.txt": b"words\n" * 9, "model.bin": bytes(200_000)}
 CHECKPOINT = b"a checkpoint" * 1000
@@ -316,9 +317,7 @@ def test_without_torch_a_checkpoint_says_what_it_takes(place: Place, no_packages
 
 
 def test_packages_are_looked_for_and_not_imported() -> None:
-    code = (
-        "import sys; from singscript_transcriber.engines import convert as c; print(c.lacks_packages(), *sys.modules)"
-    )
+    code = "import sys; from singscript_models.whisper import convert as c; print(c.lacks_packages(), *sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lacks, *imported = found.stdout.split()
     assert lacks == "False" and not {"torch", "whisper", "ctranslate2"} & {*imported}
@@ -414,7 +413,7 @@ FETCHER = """
 import json, sys
 from pathlib import Path
 from singscript_models.reach import Reach
-from singscript_transcriber.engines import released, weights
+from singscript_models.whisper import released, weights
 folder, pinned = Path(sys.argv[1]), json.loads(sys.argv[2])
 released._catalogue = lambda package, file: {"tiny": "Systran/tiny"} if package == "faster_whisper" else {}
 released._PINNED = {"Systran/tiny": pinned}
@@ -467,17 +466,21 @@ def test_what_both_packages_name_is_known_and_most_of_it_is_pinned() -> None:
     assert len(set(weights_sums)) == len(weights_sums)
 
 
+def pull_or_list(arguments: list[str]) -> int:
+    return command.main(WhisperShelf, "Whisper", "small", arguments)
+
+
 def test_pull_gets_a_model_and_list_shows_it(
     web: Web, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SINGSCRIPT_MODELS_DIR", str(place.models_dir))
     (place.models_dir / "mine.pt").write_bytes(b"")
-    assert models.main(["list"]) == 0
+    assert pull_or_list(["list"]) == 0
     shown = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     assert shown == [["mine", "here, to be converted"], ["tiny", "0.2 MB to download"], ["small", "to download"]]
-    assert models.main(["pull", "tiny"]) == 0
+    assert pull_or_list(["pull", "tiny"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "tiny: here"
-    assert models.main(["list"]) == 0
+    assert pull_or_list(["list"]) == 0
     assert "tiny                        here\n" in capsys.readouterr().out
 
 
@@ -486,9 +489,9 @@ def test_pull_says_what_went_wrong(
 ) -> None:
     monkeypatch.setenv("SINGSCRIPT_MODELS_DIR", str(place.models_dir))
     web.files.clear()
-    assert models.main(["pull", "tiny"]) == EXIT_FAILED
+    assert pull_or_list(["pull", "tiny"]) == EXIT_FAILED
     assert "answered 404" in capsys.readouterr().err
-    assert models.main(["pull", "nonsense"]) == EXIT_USAGE
+    assert pull_or_list(["pull", "nonsense"]) == EXIT_USAGE
     assert "There is no Whisper model named 'nonsense'. Choose from: tiny, small." in capsys.readouterr().err
     monkeypatch.setenv("SINGSCRIPT_ALLOW_MODEL_DOWNLOAD", "maybe")
-    assert models.main(["list"]) == EXIT_USAGE
+    assert pull_or_list(["list"]) == EXIT_USAGE

@@ -28,7 +28,7 @@ from whisper.model import ModelDimensions, Whisper
 from whisper.tokenizer import Tokenizer, get_encoding, get_tokenizer
 
 from singscript_models.children import NotWeights
-from singscript_transcriber.engines import convert
+from singscript_models.whisper import convert
 
 torch.set_num_threads(1)  # tests run side by side, and waiting threads would spin
 

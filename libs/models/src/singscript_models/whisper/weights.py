@@ -25,8 +25,8 @@ from singscript_models.children import NotWeights
 from singscript_models.download import DownloadFailed, Source, disk_trouble, download
 from singscript_models.reach import Reach
 from singscript_models.store import cache_dir, exclusive, store_dir
-from singscript_transcriber.engines import released
-from singscript_transcriber.engines.convert import convert, lacks_packages
+from singscript_models.whisper import released
+from singscript_models.whisper.convert import convert, lacks_packages
 
 Kind = Literal["ct2", "pt"]
 Fetching = Generator[Progress, None, Path]
