@@ -16,6 +16,7 @@ EDITABLE = tuple(
         "libs/core",
         "libs/serving",
         "libs/audio",
+        "libs/egress",
         "libs/models",
         "libs/storage",
         "services/downloader",

@@ -53,8 +53,8 @@ def test_yt_dlp_solves_challenges_within_the_limits(tmp_path: Path) -> None:
     script = """
 import os, sys
 from singscript_downloader.engines import fetch, guard
-from singscript_downloader.engines.addresses import AllowList
 from singscript_downloader.engines.reports import limit
+from singscript_egress.addresses import AllowList
 limit(memory_bytes=fetch.MEMORY_BYTES, file_bytes=1 << 20)
 helper = fetch.js_runtime()
 guard.install(allow=AllowList.parse(""), proxy=None, helper=helper, blocked=lambda host: os._exit(9))

@@ -139,7 +139,7 @@ def fake(host, port, *args, **kwargs):
     return real(host, port, *args, **kwargs)
 socket.getaddrinfo = fake
 from singscript_downloader.engines import guard
-from singscript_downloader.engines.addresses import AllowList
+from singscript_egress.addresses import AllowList
 def blocked(host):
     print("BLOCKED", host, flush=True)
     os._exit(0)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import DirectoryPath, Field, field_validator
 
 from singscript_core.settings import ServiceSettings
-from singscript_downloader.engines.addresses import AllowList
+from singscript_egress.addresses import AllowList
 
 
 class DownloaderSettings(ServiceSettings):

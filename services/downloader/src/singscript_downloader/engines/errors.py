@@ -6,18 +6,13 @@ Those of the sound itself (UNSUPPORTED_FORMAT, NO_AUDIO, DECODE_FAILED, TOO_LONG
 from __future__ import annotations
 
 from singscript_core.errors import InvalidInput, NotFound, Rejected, StageError, TimedOut, Unavailable
+from singscript_egress.addresses import BlockedAddress
 
 
 class InvalidLink(InvalidInput):
     """What was given is no http or https link."""
 
     reason = "INVALID_LINK"
-
-
-class BlockedAddress(Rejected):
-    """The link leads to an address that is not of the public internet."""
-
-    reason = "BLOCKED_ADDRESS"
 
 
 class TooLarge(Rejected):

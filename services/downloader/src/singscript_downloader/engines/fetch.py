@@ -23,9 +23,9 @@ from yt_dlp.networking._urllib import UrllibRH
 
 from singscript_audio.decode import TooLong
 from singscript_downloader.engines import errors, failures, guard
-from singscript_downloader.engines.addresses import AllowList
 from singscript_downloader.engines.links import shown
 from singscript_downloader.engines.reports import FILE_NAME, Reports, limit, request
+from singscript_egress.addresses import AllowList, BlockedAddress
 
 # The JS runtime takes half of it before it does anything.
 MEMORY_BYTES = 3 << 29
@@ -37,7 +37,7 @@ def main() -> None:
 
     def blocked(host: str) -> NoReturn:
         reports.fail(
-            errors.BlockedAddress(f"The link leads to {host}, which is not on the public internet. Give a public link.")
+            BlockedAddress(f"The link leads to {host}, which is not on the public internet. Give a public link.")
         )
 
     limit(memory_bytes=MEMORY_BYTES, file_bytes=wanted["limit_bytes"] + 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from singscript_downloader.engines.addresses import AllowList, is_public, literal
+from singscript_egress.addresses import AllowList, is_public, literal
 
 _FORBIDDEN = frozenset(
     {

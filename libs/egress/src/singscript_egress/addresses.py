@@ -6,6 +6,8 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 
+from singscript_core.errors import Rejected
+
 _NOT_PUBLIC_V4 = (
     ipaddress.IPv4Network("192.0.0.0/24"),  # some versions of Python call parts of it global
     ipaddress.IPv4Network("192.88.99.0/24"),  # relays to tunnels
@@ -15,6 +17,12 @@ _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Tunnels that carry an IPv4 address inside: nobody serves media there.
 _TUNNELS_V6 = (ipaddress.IPv6Network("2002::/16"), ipaddress.IPv6Network("2001::/32"))
+
+
+class BlockedAddress(Rejected):
+    """The link leads to an address that is not of the public internet."""
+
+    reason = "BLOCKED_ADDRESS"
 
 
 def is_public(address: str) -> bool:
