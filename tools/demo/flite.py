@@ -10,6 +10,7 @@ import numpy as np
 from errors import DemoError
 from numpy.typing import NDArray
 
+_STRETCH = b"duration_stretch"
 _INSTALL_HINT = "install it with `apt-get install flite` (Debian, Ubuntu)"
 
 
@@ -48,6 +49,12 @@ class _Wave(ctypes.Structure):
     ]
 
 
+class _Voice(ctypes.Structure):
+    """The head of `cst_voice` of flite's cst_voice.h."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("features", ctypes.c_void_p)]
+
+
 class Flite:
     """One voice of flite 2.x, for example "slt"."""
 
@@ -64,11 +71,13 @@ class Flite:
         register.restype = ctypes.c_void_p
         register.argtypes = [ctypes.c_void_p]
         self._voice = register(None)
+        self._features = ctypes.cast(self._voice, ctypes.POINTER(_Voice)).contents.features
+        self._own_stretch: float = self._lib.flite_get_param_float(self._features, _STRETCH, 1.0)
 
     def _declare(self) -> None:
         """Pointers are 64 bits wide and ctypes takes results for int: every signature has to be told."""
         pointer, text = ctypes.c_void_p, ctypes.c_char_p
-        signatures: dict[str, tuple[type, list[type]]] = {
+        signatures: dict[str, tuple[type | None, list[type]]] = {
             "flite_synth_text": (pointer, [text, pointer]),
             "utt_wave": (ctypes.POINTER(_Wave), [pointer]),
             "utt_relation": (pointer, [pointer, text]),
@@ -78,14 +87,17 @@ class Flite:
             "ffeature_string": (text, [pointer, text]),
             "path_to_item": (pointer, [pointer, text]),
             "delete_utterance": (ctypes.c_int, [pointer]),
+            "flite_feat_set_float": (None, [pointer, text, ctypes.c_float]),
+            "flite_get_param_float": (ctypes.c_float, [pointer, text, ctypes.c_float]),
         }
         for name, (result, arguments) in signatures.items():
             function = getattr(self._lib, name)
             function.restype, function.argtypes = result, arguments
 
-    def say(self, text: str) -> Speech:
-        """Synthesise `text` as one utterance."""
+    def say(self, text: str, stretch: float = 1.0) -> Speech:
+        """Synthesise `text` as one utterance, which takes `stretch` times as long as this voice would."""
         lib = self._lib
+        lib.flite_feat_set_float(self._features, _STRETCH, stretch * self._own_stretch)
         utterance = lib.flite_synth_text(text.encode("ascii"), self._voice)
         try:
             wave = lib.utt_wave(utterance).contents

@@ -25,6 +25,9 @@ SAMPLE_RATE_HZ = 16_000
 LEVEL = 0.1
 """RMS of each clip."""
 
+NORMAL_RATE = 150
+"""Words a minute."""
+
 SUNG = "sung:rms"
 VOICES = (
     *("flite:rms", "flite:slt", "flite:kal16"),
@@ -57,7 +60,7 @@ _RATES = (130, 175)
 _PITCHES = (40, 61)
 _NOTES = ("G2", "A2", "Bb2", "C3", "D3", "Eb3", "F3", "G3")
 _VERSE_RHYTHMS = ((1, 3), (1, 3), (2, 2))
-_RHYTHMS = ((1, 3), (3, 1), (2, 2), (2, 2, 4), (1, 3, 2, 2), (2, 3, 3))
+RHYTHMS = ((1, 3), (3, 1), (2, 2), (2, 2, 4), (1, 3, 2, 2), (2, 3, 3))
 """Sixteenths from one syllable to the next, over and over."""
 
 _DEMO = Path(__file__).parents[1] / "demo"
@@ -103,11 +106,12 @@ def clips(voice: str, seed: int, count: int) -> Iterator[Clip]:
         if shares_a_line(words, lyrics):
             continue
         if voice in (SUNG, VERSES):
-            clip = _sung(rng, words, _RHYTHMS if voice == SUNG else _VERSE_RHYTHMS)
+            clip = sung(rng, words, RHYTHMS if voice == SUNG else _VERSE_RHYTHMS)
         elif voice.startswith("flite:"):
-            clip = _resampled(rng, _said_by_flite(voice.removeprefix("flite:"), words))
+            clip = _resampled(rng, said(voice, words))
         else:
-            clip = _resampled(rng, _said_by_espeak(rng, voice, words, language))
+            rate, pitch = int(rng.integers(*_RATES)), int(rng.integers(40, 61))
+            clip = _resampled(rng, said(voice, words, rate, pitch))
         if clip is not None:
             made += 1
             yield clip
@@ -157,10 +161,12 @@ def _clip(sound: FloatArray, words: list[Word], language: str) -> Clip:
     return Clip(kept * (LEVEL / rms(kept)), words, language)
 
 
-def _sung(rng: np.random.Generator, words: list[str], rhythms: Sequence[tuple[int, ...]]) -> Clip | None:
-    """The demo's singer with a random tune and one of `rhythms`, a little faster or slower; None if it cannot."""
+def sung(
+    rng: np.random.Generator, words: list[str], rhythms: Sequence[tuple[int, ...]], singer: str = "rms"
+) -> Clip | None:
+    """A voice of flite with a random tune and one of `rhythms`, a little faster or slower; None if it cannot."""
     voice, score, errors = _demo_module("voice"), _demo_module("score"), _demo_module("errors")
-    flite = _flite("rms")
+    flite = _flite(singer)
     syllables = sum(phone.is_vowel for phone in flite.say(" ".join(words)).phones)
     if syllables < 2:
         return None
@@ -175,15 +181,24 @@ def _sung(rng: np.random.Generator, words: list[str], rhythms: Sequence[tuple[in
     except errors.DemoError:
         return None
     starts_s = piece.start_samples / SAMPLE_RATE_HZ
-    sung = [Word(word.text, word.start_s, word.end_s).later(-starts_s) for word in piece.words]
+    timed = [Word(word.text, word.start_s, word.end_s).later(-starts_s) for word in piece.words]
     ratio = round(rng.uniform(0.92, 1.09), 2)
-    sung = [Word(word.text, word.start_s * ratio, word.end_s * ratio) for word in sung]
-    return _clip(resampled(piece.samples, 100, round(100 * ratio)), sung, "en")
+    timed = [Word(word.text, word.start_s * ratio, word.end_s * ratio) for word in timed]
+    return _clip(resampled(piece.samples, 100, round(100 * ratio)), timed, "en")
 
 
-def _said_by_flite(name: str, words: list[str]) -> Clip | None:
-    """None if flite makes other words of it."""
-    speech = _flite(name).say(" ".join(words))
+def said(voice: str, words: list[str], words_per_minute: int = NORMAL_RATE, pitch: int = 50) -> Clip | None:
+    """`words`, which may have punctuation, as `voice` says them; `pitch` (0 to 100) is heeded by espeak-ng alone.
+
+    None if the synthesiser makes other words of it, or draws two into one ("in the").
+    """
+    if voice.startswith("flite:"):
+        return _said_by_flite(voice.removeprefix("flite:"), words, NORMAL_RATE / words_per_minute)
+    return _said_by_espeak(voice, words_per_minute, pitch, words)
+
+
+def _said_by_flite(name: str, words: list[str], stretch: float) -> Clip | None:
+    speech = _flite(name).say(" ".join(words), stretch)
     spoken: list[Word] = []
     before_s = 0.0
     for word, phones in groupby(speech.phones, key=lambda phone: phone.word):
@@ -196,16 +211,15 @@ def _said_by_flite(name: str, words: list[str]) -> Clip | None:
     return _clip(speech.samples, spoken, "en")
 
 
-def _said_by_espeak(rng: np.random.Generator, voice: str, words: list[str], language: str) -> Clip | None:
-    """None if it draws two words into one ("in the")."""
-    sound, rate_hz, starts_s = _espeak().say(
-        voice, int(rng.integers(*_RATES)), int(rng.integers(40, 61)), " ".join(words)
-    )
-    if len(starts_s) != len(words):
+def _said_by_espeak(voice: str, words_per_minute: int, pitch: int, words: list[str]) -> Clip | None:
+    sound, rate_hz, said = _espeak().say(voice, words_per_minute, pitch, " ".join(words))
+    # Places count characters from 1.
+    if [place for place, _ in said] != [1 + sum(len(word) + 1 for word in words[:i]) for i in range(len(words))]:
         return None
+    starts_s = [start_s for _, start_s in said]
     ends_s = [*starts_s[1:], len(sound) / rate_hz]
     spoken = [Word(*word) for word in zip(words, starts_s, ends_s, strict=True)]
-    return _clip(resampled(sound, rate_hz, SAMPLE_RATE_HZ), spoken, language)
+    return _clip(resampled(sound, rate_hz, SAMPLE_RATE_HZ), spoken, voice[:2])
 
 
 def _demo_module(name: str) -> Any:
@@ -251,28 +265,31 @@ class _Espeak:
             raise SynthesisError("espeak-ng is missing: `apt-get install espeak-ng`.") from error
         self._rate_hz = self._lib.espeak_Initialize(_SYNCHRONOUS, 0, None, 0)
         self._pcm: list[FloatArray] = []
-        self._starts_s: list[float] = []
+        self._words: list[tuple[int, float]] = []
         self._callback = _Callback(self._heard)  # kept: the library calls it later
         self._lib.espeak_SetSynthCallback(self._callback)
 
-    def say(self, voice: str, words_per_minute: int, pitch: int, text: str) -> tuple[FloatArray, int, list[float]]:
-        """The sound, its rate and when each word begins."""
-        self._pcm, self._starts_s = [], []
+    def say(
+        self, voice: str, words_per_minute: int, pitch: int, text: str
+    ) -> tuple[FloatArray, int, list[tuple[int, float]]]:
+        """The sound, its rate, and for each word that is said its place in the text and when it begins."""
+        self._pcm, self._words = [], []
         if self._lib.espeak_SetVoiceByName(voice.encode()):
             raise SynthesisError(f"espeak-ng has no voice {voice}: `apt-get install espeak-ng-data`.")
         self._lib.espeak_SetParameter(_RATE, words_per_minute, 0)
         self._lib.espeak_SetParameter(_PITCH, pitch, 0)
         said = text.encode()
         self._lib.espeak_Synth(said, len(said) + 1, 0, _POS_CHARACTER, 0, _UTF8, None, None)
-        return np.concatenate(self._pcm), self._rate_hz, self._starts_s
+        return np.concatenate(self._pcm), self._rate_hz, self._words
 
     def _heard(self, pcm: Any, count: int, events: Any) -> int:
         if pcm and count:
             self._pcm.append(np.ctypeslib.as_array(pcm, shape=(count,)) / 32768.0)
         index = 0
         while events[index].type != _LIST_TERMINATED:
-            if events[index].type == _WORD:
-                self._starts_s.append(events[index].audio_position_ms / 1000.0)
+            # A clause may end with the event of a word that is nowhere in the text.
+            if events[index].type == _WORD and events[index].text_position:
+                self._words.append((events[index].text_position, events[index].audio_position_ms / 1000.0))
             index += 1
         return 0
 
