@@ -28,13 +28,13 @@ def note(record: Record, stage: media_pb2.Stage.ValueType, event: StageEvent) ->
 def test_the_same_run_gives_the_same_bytes_in_whatever_order_stages_report() -> None:
     documents: set[bytes] = set()
     for order in itertools.permutations(STAGES):
-        record = Record("")
+        record = Record("", "")
         for stage in order:
             name = media_pb2.Stage.Name(stage)
             note(record, stage, Warned("FIRST", name))
             note(record, stage, EngineChosen(name, "model"))
             note(record, stage, Warned("SECOND", name))
-        documents.add(record.document(1.0))
+        documents.add(record.document().content)
     assert len(documents) == 1
     document = json.loads(documents.pop())
     assert list(document["stages"]) == ["download", "separate", "transcribe", "align"]
@@ -46,10 +46,10 @@ def test_the_same_run_gives_the_same_bytes_in_whatever_order_stages_report() -> 
 
 
 def test_a_later_engine_takes_the_place_of_the_one_before() -> None:
-    record = Record("")
+    record = Record("", "")
     note(record, media_pb2.STAGE_TRANSCRIBE, EngineChosen("openai", "whisper-1", "remote"))
     note(record, media_pb2.STAGE_TRANSCRIBE, EngineChosen("sphinx", "en-us"))
-    assert json.loads(record.document(1.0))["stages"]["transcribe"]["engine"] == "sphinx"
+    assert json.loads(record.document().content)["stages"]["transcribe"]["engine"] == "sphinx"
 
 
 def test_what_was_not_believed_is_kept_and_changes_nothing_else() -> None:
@@ -63,11 +63,11 @@ def test_what_was_not_believed_is_kept_and_changes_nothing_else() -> None:
         engine="whisper",
         model="small",
     )
-    plain, record = Record(""), Record("")
+    plain, record = Record("", ""), Record("", "")
     for one in (plain, record):
         one.note_heard(believed)
-    record.note_dropped(doubted)
-    document, without = json.loads(record.document(6.0)), json.loads(plain.document(6.0))
+    record.note(aligner_pb2.AlignResponse(dropped=doubted))
+    document, without = json.loads(record.document().content), json.loads(plain.document().content)
     assert document["version"] == 1 and without["dropped"] == []
     assert document.pop("dropped") == [
         {
@@ -86,6 +86,6 @@ def test_what_was_not_believed_is_kept_and_changes_nothing_else() -> None:
 
 
 def test_an_engine_that_does_not_say_how_sure_it_is_has_no_confidence() -> None:
-    record = Record("")
+    record = Record("", "")
     record.note_heard(transcriber_pb2.Segment(text="la"))
-    assert json.loads(record.document(1.0))["heard"][0]["confidence"] is None
+    assert json.loads(record.document().content)["heard"][0]["confidence"] is None

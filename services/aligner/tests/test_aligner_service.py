@@ -362,7 +362,7 @@ def config(**fields: Any) -> AlignConfig:
         (config(lyrics="[Chorus]\n"), "INVALID_INPUT"),
         (config(lyrics="a\n" * 200_000), "INVALID_INPUT"),
         (config(language="English!"), "INVALID_INPUT"),
-        (config(formats=[77]), "INVALID_INPUT"),
+        (config(formats=[77]), "UNKNOWN_FORMAT"),
         (AlignConfig(inline=media_pb2.InlineAudio()), "INVALID_INPUT"),
         (AlignConfig(inline=media_pb2.InlineAudio(format=audio_format(RATE_HZ, 3))), "INVALID_INPUT"),
         (AlignConfig(object=media_pb2.StoredObject(key="x")), "INVALID_INPUT"),
@@ -442,7 +442,7 @@ async def test_render() -> None:
     wrong = aligner_pb2.RenderRequest(format=77)  # pyright: ignore[reportArgumentType]
     async with stub_of() as stub:
         answer = await asyncio.to_thread(stub.Render, request, timeout=TIMEOUT_S)
-        assert (await failure(asyncio.to_thread(stub.Render, wrong, timeout=TIMEOUT_S)))[1] == "INVALID_INPUT"
+        assert (await failure(asyncio.to_thread(stub.Render, wrong, timeout=TIMEOUT_S)))[1] == "UNKNOWN_FORMAT"
     assert (answer.media_type, answer.name) == ("application/x-subrip", "lyrics.srt")
     subtitles = pysubs2.SSAFile.from_string(answer.content.decode(), "srt")
     found = [(event.start, event.end, event.plaintext) for event in subtitles]

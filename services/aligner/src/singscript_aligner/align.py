@@ -2,97 +2,47 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singscript_aligner.engines import SAMPLE_RATE_HZ, Engine, Times
+from singscript_aligner.engines import SAMPLE_RATE_HZ, Times
+from singscript_aligner.known import KnownLine, again, completed, gaps, without_moved
 from singscript_aligner.lines import Grouper, LineRules, Screen
 from singscript_aligner.lyrics.reading import LyricLine
 from singscript_aligner.matching import Window, matched, windows
+from singscript_aligner.onsets import snapped
+from singscript_aligner.search import SURE, Engines, Search, count
 from singscript_aligner.spool import Spool
+from singscript_aligner.text.words import join_words, split_words
+from singscript_aligner.timeline import in_order
 from singscript_aligner.voice import levels, spread, voiced_spans
-from singscript_aligner.words import AlignedWord, HeardSegment, HeardWord, Line, Timing
+from singscript_aligner.words import AlignedWord, HeardSegment, HeardWord, Line, Timing, Unlisted, Unsung
 from singscript_core.events import EngineChosen, Progress, Warned
 
-log = logging.getLogger(__name__)
-
 Item = NDArray[np.float32] | HeardSegment
-Out = Line | Progress | Warned | EngineChosen
-Span = tuple[float, float]
+Out = Line | Unsung | Unlisted | Progress | Warned | EngineChosen
 
+# Sound around what is searched: a second of it also shows how loud its surroundings are.
 _PAD_S = 0.2
+_WINDOW_PAD_S = 0.5
+_AROUND_S = 1.0
 # A heard time is believed against the sound only when the two are further apart than any engine is wrong.
 _AGREE_S = 0.5
-# Confidence of a word that is well placed, and of one that may be there at all.
-_SURE = 0.5
-_HEARD = 0.15
 _WINDOW_S = 15.0
-_WINDOW_PAD_S = 0.5
 # Fewer words than this found between anchors, and the anchors were wrong.
 _FOUND_SHARE = 0.5
-
-
-class Engines:
-    """Engines in order of preference. Says once which one works, and once why one was passed over.
-
-    Args:
-        engines: best first; also such as cannot be used here.
-        language: ISO 639-1; empty for that of the words.
-    """
-
-    def __init__(self, engines: Sequence[Engine], language: str) -> None:
-        self._engines = engines
-        self._language = language
-        self._problems: dict[str, str] = {}
-        self._announced: set[str] = set()
-        self._passed_over: set[str] = set()
-
-    def align(
-        self, samples: NDArray[np.float32], lines: Sequence[Sequence[str]], language: str
-    ) -> Generator[float | EngineChosen | Warned, None, Times | None]:
-        """The answer of the first engine that finds any word; None when none does.
-
-        Args:
-            samples: shape (n,), 16 kHz mono.
-            lines: words as they are written.
-            language: of the words, as far as is known; empty counts as English.
-        """
-        language = self._language or language or "en"
-        for engine in self._engines:
-            if engine.name not in self._problems:
-                self._problems[engine.name] = engine.problem()
-            problem = self._problems[engine.name]
-            if not problem and not engine.speaks(language):
-                problem = f"It does not know the language {language!r}."
-            if not problem and len(samples) > engine.max_window_s * SAMPLE_RATE_HZ:
-                problem = f"It takes {engine.max_window_s:g} s at a time, and no sure place to cut was found."
-            if not problem:
-                try:
-                    times = yield from engine.align(samples, lines, language)
-                except (RuntimeError, ValueError, MemoryError):
-                    # What the libraries raise; another engine may still serve.
-                    log.exception("engine %s failed on a window", engine.name)
-                    times, problem = None, "It failed on a part of the sound; the log of the aligner has the details."
-                if times and any(time for line in times for time in line):
-                    if engine.name not in self._announced:
-                        self._announced.add(engine.name)
-                        yield EngineChosen(engine.name, engine.model, engine.device)
-                    return times
-            if problem and engine.name not in self._passed_over:
-                self._passed_over.add(engine.name)
-                yield Warned("ENGINE_FALLBACK", f"The aligner engine {engine.name} was passed over. {problem}")
-        return None
+# Lyrics are looked for again in so many stretches of voice without words, where nothing was heard that tells more.
+_GAPS = 20
 
 
 def align_heard(items: Iterator[Item], spool: Spool, engines: Engines, rules: LineRules) -> Iterator[Out]:
     """Refines what was heard, segment by segment, as soon as its sound is there; lines come out when they are final.
 
-    Words come out exactly as and in the order they came in, monotone, without overlap, inside the sound.
+    Words come out exactly as and in the order they came in, in order of time, inside the sound; those for which there
+    is no sound come out as Unlisted.
 
     Args:
         items: blocks of samples, shape (n,), 16 kHz mono; segments in order of time, anywhere among them.
@@ -105,7 +55,10 @@ def align_heard(items: Iterator[Item], spool: Spool, engines: Engines, rules: Li
     def aligned(segment: HeardSegment) -> Generator[Out, None, None]:
         nonlocal done_s, interpolated, total
         words = yield from _refined(segment, spool, engines, done_s)
-        for word in words:
+        placed = in_order(_on_onsets(words, spool), done_s, spool.duration_s)
+        if not placed:
+            yield from (Unlisted(word.text, word.start_s, word.end_s) for word in words)
+        for word in placed:
             done_s = word.end_s
             total += 1
             interpolated += word.timing is Timing.INTERPOLATED
@@ -118,7 +71,7 @@ def align_heard(items: Iterator[Item], spool: Spool, engines: Engines, rules: Li
             waiting.append(item)
         else:
             spool.append(item)
-        while waiting and waiting[0].end_s + _PAD_S <= spool.duration_s:
+        while waiting and waiting[0].end_s + _AROUND_S <= spool.duration_s:
             yield from aligned(waiting.pop(0))
     for segment in waiting:
         yield from aligned(segment)
@@ -134,8 +87,9 @@ def align_lyrics(
 ) -> Iterator[Out]:
     """Finds known lines in the sound, with what was heard as a guide; lines come out after the end of the sound.
 
-    A line of which nothing is found is left out, and counted in a warning; where no engine could search at all, lines
-    are spread over the voiced time.
+    Each line keeps its text, and comes once more where it is sung once more. Its words that are sung have their times;
+    the others come out as Unsung, and what was heard between the lines as Unlisted. Where no engine could search at
+    all, lines are spread over the voiced time.
 
     Args:
         items, spool: as for `align_heard`.
@@ -149,38 +103,61 @@ def align_lyrics(
         else:
             spool.append(item)
     spans = voiced_spans(levels(spool.blocks(), SAMPLE_RATE_HZ))
+    lines, found = matched(lyrics, heard)
+    total = sum(len(line.words) for line in lines)
     if not spans:
-        yield _partly(0, sum(len(line.words) for line in lyrics))
+        yield from (Unsung(line.number, " ".join(line.words)) for line in lines)
+        yield _partly(0, total)
         return
 
-    lyrics, found = matched(lyrics, heard)
-    known = [word for line in lyrics for word in line.words]
-    total = len(known)
     start_s, end_s = spans[0][0], spans[-1][1]
-    plan = windows(lyrics, heard, found, start_s, end_s, _WINDOW_S)
-    times = yield from _search(plan, lyrics, language, spool, engines)
-    if len(plan) > 1 and _count(times) < _FOUND_SHARE * total:
-        again = yield from _search([Window(0, len(lyrics), start_s, end_s)], lyrics, language, spool, engines)
-        times = again if _count(again) > _count(times) else times
+    plan = windows(lines, heard, found, start_s, end_s, _WINDOW_S)
+    times = yield from _search(plan, lines, language, spool, engines)
+    if len(plan) > 1 and count(times) < _FOUND_SHARE * total:
+        whole = yield from _search([Window(0, len(lines), start_s, end_s)], lines, language, spool, engines)
+        times = whole if count(whole) > count(times) else times
 
-    searched = any(time for line in times for time in line)
-    words = _completed(lyrics, times, heard, found, spans, spread_all=not searched)
+    guides = {word: heard[said] for word, said in found.items()}
+    known = completed(lines, times, guides, spans, spread_all=not engines.searched)
+    known = without_moved(known, lyrics)
+    if not heard:
+        for gap_s in gaps([line.words for line in known], spans)[:_GAPS]:
+            more = yield from _search([Window(0, len(lyrics), *gap_s)], lyrics, language, spool, engines)
+            known = again(known, lyrics, more, gap_s)
+    yield from _shown([line for line in known if line.words], spool, rules)
+    yield from (unsung for line in known for unsung in line.unsung)
+    yield from _unlisted(heard, set(found.values()), known)
+
+    placed = [word for line in known for word in line.words]
+    sure = sum(word.confidence is not None and word.confidence >= SURE for word in placed)
+    if 2 * sure < len(placed):
+        yield _weak(total - sure, total)
+    if missing := sum(line.missing for line in known):
+        yield _partly(total - missing, total)
+
+
+def _shown(known: Sequence[KnownLine], spool: Spool, rules: LineRules) -> Iterator[Line | Unsung]:
+    """The lines on the screen, each word where its sound begins."""
     screen = Screen(rules)
-    for line, line_words in zip(lyrics, _tidy(words, spool.duration_s), strict=True):
-        if line_words:
-            yield from screen.push(line_words, line.text)
+    after_s = 0.0
+    for i, line in enumerate(known):
+        # A line may not take the room of the next one.
+        ahead = [word.start_s for later in known[i + 1 : i + 2] for word in later.words[:1]]
+        until_s = max([min([*ahead, spool.duration_s]), after_s])
+        words = in_order(_on_onsets(line.words, spool), after_s, until_s)
+        words = words or in_order(line.words, after_s, spool.duration_s)
+        if words:
+            after_s = words[-1].end_s
+            yield from screen.push(words, line.text)
+        else:
+            yield Unsung(line.number, join_words([word.text for word in line.words]))
     yield from screen.finish(spool.duration_s)
-    confidences = [time.confidence for line in times for time in line if time]
-    if not searched or median(confidences) < _SURE:
-        yield _weak(total - sum(one >= _SURE for one in confidences), total)
-    if (count := _count(times)) < sum(any(c.isalnum() for c in word) for word in known):
-        yield _partly(count, total)
 
 
 def _refined(
     segment: HeardSegment, spool: Spool, engines: Engines, after_s: float
 ) -> Generator[Out, None, list[AlignedWord]]:
-    """The words of a segment on their moments, none before `after_s`."""
+    """The words of a segment where an engine finds them, or where they were heard."""
     heard = segment.words or _spread_heard(segment)
     if not heard:
         return []
@@ -188,127 +165,88 @@ def _refined(
     samples = spool.read(from_s, segment.end_s + _PAD_S)
     search = engines.align(samples, [[word.text for word in heard]], segment.language)
     times = yield from _with_progress(search, lambda done_s: Progress(from_s + done_s))
+    timing = Timing.ANCHORED if segment.words else Timing.INTERPOLATED
+    as_heard = [
+        AlignedWord(word.text, word.start_s, word.end_s, _confidence(word.confidence, timing), timing) for word in heard
+    ]
     words: list[AlignedWord] = []
-    for i, word in enumerate(heard):
-        time = times[0][i] if times else None
-        near = time is not None and abs(from_s + time.start_s - word.start_s) <= _AGREE_S
-        if time and (near or not segment.words):
+    for word, kept, time in zip(heard, as_heard, times[0] if times else [None] * len(heard), strict=True):
+        if time and (not segment.words or abs(from_s + time.start_s - word.start_s) <= _AGREE_S):
             confidence = time.confidence if word.confidence is None else word.confidence
-            words.append(
-                AlignedWord(word.text, from_s + time.start_s, from_s + time.end_s, confidence, Timing.ACOUSTIC)
-            )
-        else:
-            timing = Timing.ANCHORED if segment.words else Timing.INTERPOLATED
-            words.append(AlignedWord(word.text, word.start_s, word.end_s, word.confidence, timing))
-    acoustic = sum(word.timing is Timing.ACOUSTIC for word in words)
-    if acoustic * 2 < len(words):
-        # Most disagree: the search went astray, and its other times are no better.
-        timing = Timing.ANCHORED if segment.words else Timing.INTERPOLATED
-        words = [AlignedWord(w.text, w.start_s, w.end_s, w.confidence, timing) for w in heard]
-    return _tidy([words], spool.duration_s, after_s)[0]
+            kept = AlignedWord(word.text, from_s + time.start_s, from_s + time.end_s, confidence, Timing.ACOUSTIC)
+        words.append(kept)
+    # Where most disagree the search went astray, and its other times are no better.
+    astray = 2 * sum(word.timing is Timing.ACOUSTIC for word in words) < len(words)
+    return as_heard if astray else words
+
+
+def _on_onsets(words: Sequence[AlignedWord], spool: Spool) -> list[AlignedWord]:
+    """The words, each from where its sound begins to where it ends."""
+    if not words:
+        return []
+    from_s = max(0.0, min(word.start_s for word in words) - _AROUND_S)
+    samples = spool.read(from_s, max(word.end_s for word in words) + _AROUND_S)
+    times = snapped([(word.start_s - from_s, word.end_s - from_s) for word in words], samples)
+    return [
+        replace(word, start_s=from_s + start_s, end_s=from_s + end_s)
+        for word, (start_s, end_s) in zip(words, times, strict=True)
+    ]
 
 
 def _search(
-    plan: Sequence[Window], lyrics: Sequence[LyricLine], language: str, spool: Spool, engines: Engines
+    plan: Sequence[Window], lines: Sequence[LyricLine], language: str, spool: Spool, engines: Engines
 ) -> Generator[Out, None, Times]:
     """Times of all words in seconds from the start of the sound, each window searched on its own."""
     found: Times = []
     for window in plan:
-        lines = [line.words for line in lyrics[window.first_line : window.end_line]]
+        texts = [line.words for line in lines[window.first_line : window.end_line]]
         from_s = max(0.0, window.start_s - _WINDOW_PAD_S)
         samples = spool.read(from_s, window.end_s + _WINDOW_PAD_S)
 
         def progress(done_s: float, from_s: float = from_s) -> Progress:
             return Progress(from_s + done_s, spool.duration_s)
 
-        times = yield from _with_progress(engines.align(samples, lines, language), progress)
-        for i, line in enumerate(lines):
+        times = yield from _with_progress(engines.align(samples, texts, language), progress)
+        for i, line in enumerate(texts):
             row = times[i] if times else [None] * len(line)
             found.append([t and replace(t, start_s=from_s + t.start_s, end_s=from_s + t.end_s) for t in row])
     return found
 
 
-def _completed(
-    lyrics: Sequence[LyricLine],
-    times: Times,
-    heard: Sequence[HeardWord],
-    found: dict[int, int],
-    spans: Sequence[Span],
-    *,
-    spread_all: bool,
-) -> list[list[AlignedWord]]:
-    """Words of each line; what an engine did not find comes from what was heard, then from between its neighbours.
-
-    A line without any time is left empty, unless `spread_all`.
-    """
-    placed: list[list[AlignedWord | None]] = []
-    at = 0
-    for line, row in zip(lyrics, times, strict=True):
-        words: list[AlignedWord | None] = []
-        for text, time in zip(line.words, row, strict=True):
-            if time:
-                words.append(AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC))
-            elif at in found:
-                guide = heard[found[at]]
-                words.append(AlignedWord(text, guide.start_s, guide.end_s, guide.confidence, Timing.ANCHORED))
-            else:
-                words.append(None)
-            at += 1
-        placed.append(words)
-    kept = [words if spread_all or any(words) else [] for words in placed]
-    flat = [
-        pair for line, words in zip(lyrics, kept, strict=True) if words for pair in zip(line.words, words, strict=True)
-    ]
-    filled = _filled(flat, list(spans))
-    return [[next(filled) for _ in words] for words in kept]
+def _unlisted(heard: Sequence[HeardWord], matched: set[int], known: Sequence[KnownLine]) -> Iterator[Unlisted]:
+    """Runs of heard words that are none of the known ones, where none of those sounds."""
+    taken = np.array([(word.start_s, word.end_s) for line in known for word in line.words]).reshape(-1, 2)
+    run: list[HeardWord] = []
+    for i, word in enumerate(heard):
+        middle_s = (word.start_s + word.end_s) / 2
+        # A known word that was misheard sounds at the same time.
+        sounds = np.any((taken[:, 0] - _PAD_S <= middle_s) & (middle_s <= taken[:, 1] + _PAD_S))
+        if i not in matched and not sounds:
+            run.append(word)
+        elif run:
+            yield _together(run)
+            run = []
+    if run:
+        yield _together(run)
 
 
-def _filled(words: Sequence[tuple[str, AlignedWord | None]], spans: list[Span]) -> Iterator[AlignedWord]:
-    """The words, with runs of None spread over the voiced time between their neighbours."""
-    at, end_s = 0, spans[0][0]
-    while at < len(words):
-        known = words[at][1]
-        if known:
-            end_s = known.end_s
-            yield known
-            at += 1
-            continue
-        stop = next((i for i in range(at, len(words)) if words[i][1]), len(words))
-        neighbour = words[stop][1] if stop < len(words) else None
-        until_s = max(end_s, neighbour.start_s if neighbour else spans[-1][1])
-        run = [text for text, _ in words[at:stop]]
-        for text, (a, b) in zip(run, spread([len(text) for text in run], spans, end_s, until_s), strict=True):
-            yield AlignedWord(text, a, b, None, Timing.INTERPOLATED)
-        at = stop
+def _together(run: Sequence[HeardWord]) -> Unlisted:
+    return Unlisted(" ".join(word.text for word in run), run[0].start_s, run[-1].end_s)
 
 
 def _spread_heard(segment: HeardSegment) -> tuple[HeardWord, ...]:
-    texts = segment.text.split()
+    texts = split_words(segment.text, segment.language)
     times = spread([len(text) for text in texts], [], segment.start_s, segment.end_s)
     return tuple(HeardWord(text, a, b) for text, (a, b) in zip(texts, times, strict=True))
 
 
-def _tidy(lines: Sequence[Sequence[AlignedWord]], duration_s: float, after_s: float = 0.0) -> list[list[AlignedWord]]:
-    """The same words, monotone, without overlap, within [after_s, duration_s], to the millisecond."""
-    tidied: list[list[AlignedWord]] = []
-    last_s = after_s
-    for line in lines:
-        row: list[AlignedWord] = []
-        for word in line:
-            start_s = round(min(max(word.start_s, last_s), duration_s), 3)
-            last_s = round(min(max(word.end_s, start_s), duration_s), 3)
-            row.append(replace(word, start_s=start_s, end_s=last_s))
-        tidied.append(row)
-    return tidied
+def _confidence(heard: float | None, timing: Timing) -> float:
+    if timing is Timing.INTERPOLATED:
+        return 0.0
+    return SURE if heard is None else heard
 
 
-def _count(times: Times) -> int:
-    return sum(time is not None and time.confidence >= _HEARD for line in times for time in line)
-
-
-def _with_progress(
-    search: Generator[float | EngineChosen | Warned, None, Times | None], progress: Callable[[float], Progress]
-) -> Generator[Out, None, Times | None]:
+def _with_progress(search: Search, progress: Callable[[float], Progress]) -> Generator[Out, None, Times | None]:
     """The same search; seconds done become Progress."""
     while True:
         try:

@@ -1,9 +1,9 @@
 """Which of the known words were heard where, by their letters alone; the sound itself is searched afterwards.
 
-Words are compared by the alignment of both texts with the fewest edits (Levenshtein, as RapidFuzz has it; its memory grows
-with the length, not with the square). Runs of equal words are anchors: between them the known lines can be searched
-for in short windows. What was heard and has no partner is looked for among all lines: a chorus that is written once and sung
-three times is found there.
+Words are compared by the alignment of both texts with the fewest edits (Levenshtein, as RapidFuzz has it; its memory
+grows with the length, not with the square). Runs of equal words are anchors: between them the known lines can be
+searched for in short windows. What was heard and has no partner is looked for among all lines: a chorus that is written
+once and sung three times is found there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from singscript_aligner.lyrics.reading import LyricLine
 from singscript_aligner.text.words import plain
 from singscript_aligner.words import HeardWord
 
-# Equal words count as anchors in runs of this length, in shorter ones of so many letters, or alone where so long and unique.
+# Equal words are anchors in runs of this length, in shorter ones of so many letters, or alone where so long and unique.
 _SURE_RUN = 3
 _SURE_LETTERS = 10
 _SURE_WORD = 7

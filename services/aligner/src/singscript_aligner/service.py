@@ -20,34 +20,41 @@ from singscript.media.v1 import media_pb2
 from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_aligner import sources
-from singscript_aligner.align import Engines, Item, align_heard, align_lyrics
+from singscript_aligner.align import Item, align_heard, align_lyrics
 from singscript_aligner.choice import EngineChoice
-from singscript_aligner.lyrics.reading import read_lyrics
-from singscript_aligner.record import WORDS_MEDIA_TYPE, Record
+from singscript_aligner.contract import (
+    line_message,
+    lyrics_message,
+    read_format,
+    read_heard,
+    read_options,
+    read_sheet,
+    unmatched_message,
+)
+from singscript_aligner.lookup import LookupDisabled, LookupFailed, look_up
+from singscript_aligner.lyrics.reading import LyricLine, read_lyrics
+from singscript_aligner.record import Record
+from singscript_aligner.search import Engines
 from singscript_aligner.settings import AlignerSettings
 from singscript_aligner.sources import Digest, Request, Response, Sourced
 from singscript_aligner.spool import Spool
-from singscript_aligner.subtitles import SRT_MEDIA_TYPE, to_srt
-from singscript_aligner.words import AlignedWord, HeardSegment, HeardWord, Line, Timing
+from singscript_aligner.subtitles import Format, Options, render
+from singscript_aligner.words import Line, Unlisted, Unsung
 from singscript_core.errors import InvalidInput
-from singscript_core.events import Progress, StageEvent, Stored
+from singscript_core.events import Progress, StageEvent, Stored, Warned
 from singscript_serving.bridge import Relay, run_engine
-from singscript_serving.events import duration, seconds, to_proto
+from singscript_serving.events import to_proto
 from singscript_serving.requests import first_config
 from singscript_serving.server import Service
 from singscript_serving.status import UpstreamNotConfigured
 from singscript_storage import ObjectStore, artifact_key
 
+# What goes to the engine, and what goes past it.
+Sound = Item | Relay[Response]
+
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _MAX_LYRICS_CHARS = 200_000
 _PROGRESS_EVERY_S = 1.0
-_FORMATS = (aligner_pb2.SUBTITLE_FORMAT_UNSPECIFIED, aligner_pb2.SUBTITLE_FORMAT_SRT)
-_TIMINGS = {
-    Timing.ACOUSTIC: aligner_pb2.WORD_TIMING_ACOUSTIC,
-    Timing.ANCHORED: aligner_pb2.WORD_TIMING_ANCHORED,
-    Timing.INTERPOLATED: aligner_pb2.WORD_TIMING_INTERPOLATED,
-    Timing.CORRECTED: aligner_pb2.WORD_TIMING_CORRECTED,
-}
 
 
 def aligner(settings: AlignerSettings, choice: EngineChoice, store: ObjectStore | None) -> Service:
@@ -82,18 +89,75 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
     async def Render(
         self, request: aligner_pb2.RenderRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> aligner_pb2.RenderResponse:
-        _check_format(request.format)
-        lines = [Line(line.text, seconds(line.start), seconds(line.end), ()) for line in request.lines]
-        content = await asyncio.to_thread(to_srt, lines)
-        return aligner_pb2.RenderResponse(content=content, media_type=SRT_MEDIA_TYPE, name="lyrics.srt")
+        wanted, options = read_format(request.format), read_options(request.options)
+        sheet = read_sheet(request)
+        file = await asyncio.to_thread(render, sheet, wanted, options)
+        return aligner_pb2.RenderResponse(content=file.content, media_type=file.media_type, name=file.name)
 
     async def Align(
         self, request_iterator: AsyncIterator[Request], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[Response]:
         config = await first_config(request_iterator)
-        lyrics, language = _checked(config)
-        source = self._source(config, request_iterator, context.time_remaining())
-        record = Record(config.lyrics if lyrics else "")
+        language, formats = _checked(config)
+        lyrics = read_lyrics(config.lyrics, language)
+        if config.lyrics and not lyrics:
+            raise InvalidInput("The lyrics have no words. Send a line of text for each line that is sung, or none.")
+        if not lyrics and config.HasField("lookup") and not self._settings.lyrics_lookup:
+            raise LookupDisabled
+        options = read_options(config.render)
+        record = Record(config.lyrics, language)
+        source = _noted(self._source(config, request_iterator, context.time_remaining()), record)
+        async with aclosing(source), aclosing(self._known(config, source, record)) as opening:
+            first: list[Item] = []
+            async for item in opening:
+                if isinstance(item, Relay):
+                    yield item.message
+                else:
+                    first.append(item)
+            lyrics = lyrics or read_lyrics(record.lyrics, language)
+            async for response in self._lines(config, lyrics, language, _after(first, source), record):
+                yield response
+        if self._store:
+            for stored in await asyncio.to_thread(_store_files, self._store, record, formats, options):
+                yield _event(stored)
+        yield _event(Progress(record.duration_s, record.duration_s, finished=True))
+
+    async def _known(
+        self, config: aligner_pb2.AlignConfig, source: AsyncGenerator[Sound], record: Record
+    ) -> AsyncGenerator[Sound]:
+        """Looks up the lyrics where that is wanted; passes on what the source gives until it is known whose."""
+        if config.lyrics or not config.HasField("lookup"):
+            return
+        async for item in source:
+            yield item
+            if record.knows_media or not isinstance(item, Relay):
+                break
+        artist, title = config.lookup.artist or record.artist, config.lookup.title or record.title
+        try:
+            found = await look_up(self._settings.lyrics_lookup, artist, title, record.total_s)
+        except LookupFailed as failure:
+            warning = Warned(failure.reason, f"{failure.message} The words are those that were heard.")
+        else:
+            if found and read_lyrics(found.text):
+                record.found = found
+                yield Relay(Response(lyrics=lyrics_message(found)))
+                return
+            warning = Warned(
+                "LYRICS_NOT_FOUND", "No lyrics of that song were found: the words are those that were heard."
+            )
+        event = _event(warning)
+        record.note(event)
+        yield Relay(event)
+
+    async def _lines(
+        self,
+        config: aligner_pb2.AlignConfig,
+        lyrics: list[LyricLine],
+        language: str,
+        source: AsyncGenerator[Sound],
+        record: Record,
+    ) -> AsyncGenerator[Response]:
+        """Runs the work; all of its results are recorded."""
         # The words of a translation are not those of the sound: they keep the times at which they were heard.
         translated = config.transcribe.task == transcriber_pb2.TASK_TRANSLATE and not lyrics
         engines = Engines([] if translated else self._choice.engines(config.engines), language)
@@ -104,13 +168,16 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
                 work = partial(align_lyrics, lyrics=lyrics, spool=spool, engines=engines, rules=rules)
             else:
                 work = partial(align_heard, spool=spool, engines=engines, rules=rules)
-            async with aclosing(run_engine(work, _noted(source, record))) as results:
+            async with aclosing(run_engine(work, source)) as results:
                 async for result in results:
                     if isinstance(result, Relay):
                         yield result.message
                     elif isinstance(result, Line):
-                        yield Response(line=_line_proto(len(record.lines), result))
+                        yield Response(line=line_message(len(record.lines), result))
                         record.lines.append(result)
+                    elif isinstance(result, Unsung | Unlisted):
+                        yield Response(unmatched=unmatched_message(result))
+                        record.unmatched.append(result)
                     elif not isinstance(result, Progress):
                         event = _event(result)
                         record.note(event)
@@ -118,11 +185,7 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
                     elif time.monotonic() - reported_s >= _PROGRESS_EVERY_S:
                         reported_s = time.monotonic()
                         yield _event(replace(result, total_s=result.total_s or record.total_s))
-            duration_s = spool.duration_s
-        if self._store:
-            for stored in await asyncio.to_thread(_store_files, self._store, record, duration_s):
-                yield _event(stored)
-        yield _event(Progress(duration_s, duration_s, finished=True))
+            record.duration_s = spool.duration_s
 
     def _source(
         self, config: aligner_pb2.AlignConfig, requests: AsyncIterator[Request], timeout_s: float | None
@@ -136,7 +199,7 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
                     raise InvalidInput("This aligner has no storage to read from. Send the audio itself.")
                 return sources.stored(config.object.key, requests, self._store, limit_s)
             case "download":
-                if not config.lyrics:
+                if not config.lyrics and not config.HasField("lookup"):
                     raise InvalidInput("Without lyrics there are no words to align. Send lyrics, or name transcribe.")
                 if not (target := self._settings.downloader):
                     raise UpstreamNotConfigured(
@@ -153,7 +216,7 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
                 raise InvalidInput("The config names no source. Set inline, object, download or transcribe.")
 
 
-async def _noted(source: AsyncGenerator[Sourced], record: Record) -> AsyncGenerator[Item | Relay[Response]]:
+async def _noted(source: AsyncGenerator[Sourced], record: Record) -> AsyncGenerator[Sound]:
     """Items for the engine, and what goes past it; all of it is recorded."""
     async with aclosing(source):
         async for item in source:
@@ -162,92 +225,45 @@ async def _noted(source: AsyncGenerator[Sourced], record: Record) -> AsyncGenera
                 yield Relay(item)
             elif isinstance(item, transcriber_pb2.Segment):
                 record.note_heard(item)
-                yield _heard(item)
-            elif isinstance(item, transcriber_pb2.Dropped):
-                record.note_dropped(item)
+                yield read_heard(item)
             elif isinstance(item, Digest):
                 record.audio_sha256 = item.sha256
             else:
                 yield item
 
 
-def _checked(config: aligner_pb2.AlignConfig) -> tuple[list[Any], str]:
-    """Lines of the lyrics, and the language."""
+async def _after(first: list[Item], source: AsyncGenerator[Sound]) -> AsyncGenerator[Sound]:
+    for item in first:
+        yield item
+    async for item in source:
+        yield item
+
+
+def _checked(config: aligner_pb2.AlignConfig) -> tuple[str, list[Format]]:
+    """The language, and the formats that are wanted."""
     if len(config.lyrics) > _MAX_LYRICS_CHARS:
         raise InvalidInput(f"The lyrics have more than {_MAX_LYRICS_CHARS} characters. Send shorter ones.")
-    lyrics = read_lyrics(config.lyrics)
-    if config.lyrics and not lyrics:
-        raise InvalidInput("The lyrics have no words. Send a line of text for each line that is sung, or no lyrics.")
     language = config.language.lower()
     if language and not _LANGUAGE.fullmatch(language):
         raise InvalidInput('That is no language. Give an ISO 639-1 code such as "en", or none.')
-    for wanted in config.formats:
-        _check_format(wanted)
-    return lyrics, language
+    formats = [read_format(wanted) for wanted in config.formats] or [Format.SRT]
+    return language, list(dict.fromkeys(formats))
 
 
-def _check_format(wanted: aligner_pb2.SubtitleFormat.ValueType) -> None:
-    if wanted not in _FORMATS:
-        raise InvalidInput(f"Subtitles of the format {wanted} cannot be made. Choose SRT.")
-
-
-def _store_files(store: ObjectStore, record: Record, duration_s: float) -> list[Stored]:
-    """Stores words.json and lyrics.srt; blocking."""
-    files = {
-        "words.json": (record.document(duration_s), WORDS_MEDIA_TYPE),
-        "lyrics.srt": (to_srt(record.lines), SRT_MEDIA_TYPE),
-    }
+def _store_files(store: ObjectStore, record: Record, formats: list[Format], options: Options) -> list[Stored]:
+    """Stores words.json and the subtitle files; blocking."""
+    files = [record.document(), *(render(record.sheet(), wanted, options) for wanted in formats)]
     stored: list[Stored] = []
     with tempfile.TemporaryDirectory(prefix="singscript-aligner-") as folder:
-        for name, (content, media_type) in files.items():
-            path = Path(folder) / name
-            path.write_bytes(content)
+        for file in files:
+            path = Path(folder) / file.name
+            path.write_bytes(file.content)
             # With the content in it, the key also stands for what the stages before reported.
-            params = {"content": hashlib.sha256(content).hexdigest()}
-            found = store.put(artifact_key("align", params, record.input_sha256(), name), path, media_type)
-            stored.append(Stored(name, found.key, found.media_type, found.size_bytes, found.sha256))
+            params = {"content": hashlib.sha256(file.content).hexdigest()}
+            found = store.put(artifact_key("align", params, record.input_sha256(), file.name), path, file.media_type)
+            stored.append(Stored(file.name, found.key, found.media_type, found.size_bytes, found.sha256))
     return stored
 
 
 def _event(event: StageEvent) -> Response:
     return Response(event=to_proto(media_pb2.STAGE_ALIGN, event))
-
-
-def _heard(segment: transcriber_pb2.Segment) -> HeardSegment:
-    words = tuple(
-        HeardWord(
-            word.text.strip(),
-            seconds(word.start),
-            seconds(word.end),
-            word.confidence if word.HasField("confidence") else None,
-        )
-        for word in segment.words
-        if word.text.strip()
-    )
-    return HeardSegment(
-        text=segment.text,
-        start_s=seconds(segment.start),
-        end_s=seconds(segment.end),
-        words=words,
-        language=segment.language.lower().partition("-")[0],
-    )
-
-
-def _line_proto(index: int, line: Line) -> aligner_pb2.Line:
-    return aligner_pb2.Line(
-        index=index,
-        start=duration(line.start_s),
-        end=duration(line.end_s),
-        text=line.text,
-        words=[_word_proto(word) for word in line.words],
-    )
-
-
-def _word_proto(word: AlignedWord) -> aligner_pb2.AlignedWord:
-    return aligner_pb2.AlignedWord(
-        text=word.text,
-        start=duration(word.start_s),
-        end=duration(word.end_s),
-        confidence=word.confidence,
-        timing=_TIMINGS[word.timing],
-    )

@@ -19,6 +19,9 @@ class AlignerSettings(ServiceSettings, ModelSettings):
     )
     downloader: str = Field("", description="Address of the downloader, for requests that name it.")
     transcriber: str = Field("", description="Address of the transcriber, for requests that name it.")
+    lyrics_lookup: str = Field(
+        "", description="Where lyrics may be looked up, such as `https://lrclib.net`. Empty: nowhere."
+    )
     max_duration_s: float = Field(10_800.0, gt=0, description="Longer sound is refused with TOO_LONG.")
     line_chars: int = Field(42, ge=10, le=200, description="Characters in a line, where the lyrics are not given.")
     line_duration_s: float = Field(7.0, ge=1, description="A line takes at most this long.")

@@ -29,7 +29,6 @@ from singscript_storage import ObjectStore
 Request = aligner_pb2.AlignRequest
 Response = aligner_pb2.AlignResponse
 Segment = transcriber_pb2.Segment
-Dropped = transcriber_pb2.Dropped
 # Float32 of shape (n,), 16 kHz.
 Block = NDArray[np.float32]
 
@@ -42,7 +41,7 @@ class Digest:
 
 
 # A Response is relayed as it is.
-Sourced = Response | Segment | Dropped | Block | Digest
+Sourced = Response | Segment | Block | Digest
 
 
 async def inline(
@@ -177,7 +176,7 @@ async def _received(
                     yield Response(segment=answer.segment)
                     yield answer.segment
                 case "dropped" if isinstance(answer, transcriber_pb2.TranscribeResponse):
-                    yield answer.dropped
+                    yield Response(dropped=answer.dropped)
                 case _:
                     raise BrokenStream(f"The {service} sent audio before its format. Try again.")
     if sound is None or not sound.finished:

@@ -62,3 +62,20 @@ class Line:
     end_s: float
     words: tuple[AlignedWord, ...]
     lyrics_line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsung:
+    """Words of line `lyrics_line` of the lyrics, side by side, that were not found in the sound."""
+
+    lyrics_line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """What was heard and has no place in the lines."""
+
+    text: str
+    start_s: float
+    end_s: float

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from singscript_aligner.text.words import split_words
+
 # "[Chorus]", "(Verse 2)", "Chorus", "Bridge:": a heading, not sung. "Break" alone may well be sung.
 _PART = r"(?:verse|pre-?chorus|chorus)"
 _SECTION = rf"(?:{_PART}|intro|post-?chorus|hook|refrain|bridge|interlude|instrumental|solo|break|breakdown|outro|coda)"
@@ -32,7 +34,11 @@ class LyricLine:
     section: int = 0
 
 
-def read_lyrics(text: str) -> list[LyricLine]:
+def read_lyrics(text: str, language: str = "") -> list[LyricLine]:
     """The lines that are sung."""
     lines = (" ".join(line.split()) for line in text.lstrip("\ufeff").splitlines())
-    return [LyricLine(line, tuple(line.split(" "))) for line in lines if line and not _HEADING.fullmatch(line)]
+    return [
+        LyricLine(line, tuple(split_words(line, language)), number)
+        for number, line in enumerate(lines)
+        if line and not _HEADING.fullmatch(line)
+    ]

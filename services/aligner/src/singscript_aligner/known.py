@@ -1,0 +1,197 @@
+"""Known lines with the times of their words: what an engine found, and what becomes of the words it did not find.
+
+A word between two that were found has to be somewhere there, if there is voice enough for it. Otherwise it is not sung:
+it keeps its place in the text of the line, but gets no time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from statistics import median
+
+from singscript_aligner.engines import Times
+from singscript_aligner.lyrics.reading import LyricLine
+from singscript_aligner.search import HEARD, SURE
+from singscript_aligner.text.words import join_words
+from singscript_aligner.voice import spread
+from singscript_aligner.words import AlignedWord, HeardWord, Timing, Unsung
+
+Span = tuple[float, float]
+
+# The fastest that is sung, and what a letter takes in slow singing.
+_LEAST_WORD_S = 0.06
+_LETTER_S = 0.15
+# Voice of this length without a word is worth another look; a line is found there when its words fit this well.
+_GAP_S = 4.0
+_LEAST_WORDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLine:
+    """A line of the lyrics at one place in the sound; without `words` it is not sung there.
+
+    Attributes:
+        words: in order, those that have a time.
+        unsung: the others, those next to each other together.
+        missing: how many of these should be there: not ad libs, and not what has no sound.
+    """
+
+    text: str
+    number: int
+    words: tuple[AlignedWord, ...]
+    unsung: tuple[Unsung, ...]
+    missing: int
+
+
+def completed(
+    lines: Sequence[LyricLine],
+    times: Times,
+    guides: Mapping[int, HeardWord],
+    spans: Sequence[Span],
+    *,
+    spread_all: bool,
+) -> list[KnownLine]:
+    """All lines; a word that an engine did not find stands where it was heard, or between its neighbours, or nowhere.
+
+    Args:
+        times: shaped as the words of `lines`, in seconds from the start of the sound.
+        guides: for some words, counted over all lines in a row, the heard ones that are surely the same.
+        spans: where there is voice.
+        spread_all: lines without any time are spread over the voice between their neighbours.
+    """
+    placed: list[list[AlignedWord | None]] = []
+    at = 0
+    for line, row in zip(lines, times, strict=True):
+        words: list[AlignedWord | None] = []
+        for text, time in zip(line.words, row, strict=True):
+            if time and time.confidence >= HEARD:
+                words.append(AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC))
+            elif guide := guides.get(at):
+                confidence = SURE if guide.confidence is None else guide.confidence
+                words.append(AlignedWord(text, guide.start_s, guide.end_s, confidence, Timing.ANCHORED))
+            elif time:
+                words.append(AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC))
+            else:
+                words.append(None)
+            at += 1
+        placed.append(words)
+    starts = [next((word.start_s for word in words if word), None) for words in placed]
+    known: list[KnownLine] = []
+    end_s = spans[0][0]
+    for i, (line, words) in enumerate(zip(lines, placed, strict=True)):
+        next_s = next((start for start in starts[i + 1 :] if start is not None), spans[-1][1])
+        if starts[i] is not None:
+            words = _filled(line, words, spans, end_s, max(end_s, next_s))
+        elif spread_all:
+            words = _spread(line.words, spans, end_s, _share(lines, starts, i, end_s, max(end_s, next_s)))
+        end_s = max([end_s, *(word.end_s for word in words if word)])
+        known.append(_known(line, words))
+    return known
+
+
+def without_moved(known: Sequence[KnownLine], lyrics: Sequence[LyricLine]) -> list[KnownLine]:
+    """The lines but for those that are not sung where they are written, and sung elsewhere instead.
+
+    Args:
+        lyrics: the lines as they are written, none of them sung again.
+    """
+    copies = Counter(line.number for line in known) - Counter(line.number for line in lyrics)
+    sung = {line.number for line in known if line.words}
+    kept: list[KnownLine] = []
+    for line in known:
+        if not line.words and line.number in sung and copies[line.number]:
+            copies[line.number] -= 1
+        else:
+            kept.append(line)
+    return kept
+
+
+def gaps(lines: Sequence[Sequence[AlignedWord]], spans: Sequence[Span]) -> list[Span]:
+    """Stretches of voice without a word that are long enough for a line."""
+    words = [word for line in lines for word in line]
+    found: list[Span] = []
+    for start_s, end_s in spans:
+        inside = [(w.start_s, w.end_s) for w in words if w.end_s > start_s and w.start_s < end_s]
+        for (_, a_s), (b_s, _) in pairwise([(start_s, start_s), *inside, (end_s, end_s)]):
+            if b_s - a_s >= _GAP_S:
+                found.append((a_s, b_s))
+    return found
+
+
+def again(known: Sequence[KnownLine], lyrics: Sequence[LyricLine], times: Times, gap: Span) -> list[KnownLine]:
+    """The lines in order of time, with those that were found in a gap between them.
+
+    Args:
+        lyrics, times: the lines as they are written, and where in the gap they were found.
+    """
+    more: list[KnownLine] = []
+    for line, row in zip(lyrics, times, strict=True):
+        words = tuple(
+            AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC)
+            for text, time in zip(line.words, row, strict=True)
+            if time and gap[0] <= time.start_s < gap[1]
+        )
+        if len(words) >= _LEAST_WORDS and median(word.confidence or 0.0 for word in words) >= SURE:
+            more.append(KnownLine(line.text, line.number, words, (), 0))
+    if not more:
+        return list(known)
+    at = next((i for i, line in enumerate(known) if line.words and line.words[0].start_s >= gap[1]), len(known))
+    return [*known[:at], *more, *known[at:]]
+
+
+def _filled(
+    line: LyricLine, words: Sequence[AlignedWord | None], spans: Sequence[Span], after_s: float, until_s: float
+) -> list[AlignedWord | None]:
+    """The words of a line, with those between neighbours that leave them room."""
+    filled: list[AlignedWord | None] = []
+    for timed, indices in groupby(range(len(words)), key=lambda i: words[i] is not None):
+        run = list(indices)
+        if timed:
+            filled += [words[i] for i in run]
+            continue
+        texts = [line.words[i] for i in run]
+        reach_s = _LETTER_S * max(2 * len(texts), sum(map(len, texts)))
+        before, after = (words[i] if 0 <= i < len(words) else None for i in (run[0] - 1, run[-1] + 1))
+        # At the ends of a line they are near the rest of it.
+        start_s = before.end_s if before else max(after_s, (after.start_s if after else until_s) - reach_s)
+        end_s = after.start_s if after else min(until_s, start_s + reach_s)
+        room_s = sum(max(0.0, min(b, end_s) - max(a, start_s)) for a, b in spans)
+        sounding = sum(any(map(str.isalnum, text)) for text in texts)
+        filled += _spread(texts, spans, start_s, end_s) if room_s >= _LEAST_WORD_S * sounding else [None] * len(texts)
+    return filled
+
+
+def _spread(texts: Sequence[str], spans: Sequence[Span], start_s: float, end_s: float) -> list[AlignedWord | None]:
+    times = spread([len(text) for text in texts], list(spans), start_s, max(start_s, end_s))
+    return [AlignedWord(text, a, b, 0.0, Timing.INTERPOLATED) for text, (a, b) in zip(texts, times, strict=True)]
+
+
+def _share(lines: Sequence[LyricLine], starts: Sequence[float | None], i: int, after_s: float, until_s: float) -> float:
+    """Where line `i` ends when it shares the time with the lines after it that have none either."""
+    run = [lines[i]]
+    for line, start in zip(lines[i + 1 :], starts[i + 1 :], strict=True):
+        if start is not None:
+            break
+        run.append(line)
+    letters = [sum(map(len, line.words)) for line in run]
+    return after_s + (until_s - after_s) * letters[0] / max(1, sum(letters))
+
+
+def _known(line: LyricLine, words: Sequence[AlignedWord | None]) -> KnownLine:
+    timed = tuple(word for word in words if word)
+    return KnownLine(line.text, line.number, timed, tuple(_unsung(line, words)), _missing(line, words))
+
+
+def _unsung(line: LyricLine, words: Sequence[AlignedWord | None]) -> Iterator[Unsung]:
+    for timed, indices in groupby(range(len(words)), key=lambda i: words[i] is not None):
+        if not timed:
+            yield Unsung(line.number, join_words([line.words[i] for i in indices]))
+
+
+def _missing(line: LyricLine, words: Sequence[AlignedWord | None]) -> int:
+    return sum(
+        word is None and i not in line.ad_libs and any(map(str.isalnum, line.words[i])) for i, word in enumerate(words)
+    )
