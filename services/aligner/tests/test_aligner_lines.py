@@ -1,17 +1,15 @@
-"""Words to lines, lines to the screen, the screen to SRT."""
+"""Words to lines, lines to the screen."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-import pysubs2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from singscript_aligner.lines import Grouper, LineRules, Screen, join
-from singscript_aligner.subtitles import to_srt
-from singscript_aligner.words import AlignedWord, Line, Timing
+from singscript_aligner.words import AlignedWord, Timing
 
 RULES = LineRules()
 
@@ -100,30 +98,3 @@ def test_lines_of_the_user_keep_their_text() -> None:
     list(screen.push([word("Oh,", 0.0, 0.3), word("you", 0.3, 0.5)], "Oh,  you"))
     (line,) = screen.finish(60.0)
     assert line.text == "Oh,  you"
-
-
-@st.composite
-def screen_lines(draw: st.DrawFn) -> list[Line]:
-    at_ms, lines = 0, list[Line]()
-    for text in draw(st.lists(st.text("aB é漢,.!?'\"-&<>", min_size=1, max_size=30).map(str.strip).filter(bool))):
-        start_ms = at_ms + draw(st.integers(0, 5_000_000))
-        at_ms = start_ms + draw(st.integers(0, 10_000))
-        lines.append(Line(text, start_ms / 1000, at_ms / 1000, ()))
-    return lines
-
-
-@given(screen_lines())
-def test_srt_is_read_back_as_it_was(lines: list[Line]) -> None:
-    lines = [line for line in lines if "<" not in line.text]  # SRT has tags such as <i>
-    events = pysubs2.SSAFile.from_string(to_srt(lines).decode(), "srt")
-    assert [(e.start, e.end) for e in events] == [(round(1000 * x.start_s), round(1000 * x.end_s)) for x in lines]
-    assert [e.plaintext for e in events] == [x.text.replace("-->", "→") for x in lines]
-
-
-def test_srt_is_never_broken_by_its_text() -> None:
-    nasty = ["a --> b", "first\n\nsecond", "{\\an8}up", "back\\Nslash", " ", ""]
-    lines = [Line(text, float(i), i + 2.0, ()) for i, text in enumerate(nasty)]
-    events = pysubs2.SSAFile.from_string(to_srt(lines).decode(), "srt")
-    assert [e.plaintext for e in events] == ["a → b", "first\nsecond", "(/an8)up", "back/Nslash"]
-    assert all(a.end <= b.start for a, b in pairwise(events))
-    assert to_srt([]) == b""
