@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from singscript_aligner.text.syllables import syllables
@@ -45,6 +45,7 @@ def test_syllables(language: str, cut: str) -> None:
     assert syllables(cut.replace("|", ""), language) == cut.split("|")
 
 
+@settings(deadline=None)  # the first use of a language reads its dictionary
 @given(
     st.text("abeilnoprstuyAÉßİ'’-.,\"(25愛 нойr", max_size=25),
     st.sampled_from(["en", "de", "fr", "cs", "hu", "nl", "zh"]),
@@ -55,6 +56,7 @@ def test_syllables_are_the_word(word: str, language: str) -> None:
     assert all(found) or found == [""]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_any_text_has_syllables(word: str) -> None:
     assert "".join(syllables(word, "en")) == word

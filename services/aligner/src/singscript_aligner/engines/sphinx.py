@@ -25,7 +25,7 @@ from pocketsphinx import Config, Decoder
 
 from singscript_aligner.engines import SAMPLE_RATE_HZ, Times, WordTime
 from singscript_aligner.engines.letters import phones
-from singscript_aligner.engines.spoken import spoken
+from singscript_aligner.text.spoken import spoken
 
 FRAMES_PER_S = 100
 # PocketSphinx holds Python's lock while it works: a slice takes some 20 ms, and then other threads have their turn.
@@ -178,7 +178,7 @@ class _Search:
 
     def _add(self, word: str, i: int, j: int) -> None:
         """Each occurrence becomes a word of its own: which of two equal lines was found must be told apart."""
-        said = spoken(word)
+        said = spoken(word, "en")
         if not said:
             return
         name = self._name(i, j)
