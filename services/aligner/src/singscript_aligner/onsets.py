@@ -8,13 +8,13 @@ of PocketSphinx and of Whisper worse. Where a band fills the pauses there is not
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singscript_aligner.engines import SAMPLE_RATE_HZ
-from singscript_aligner.voice import levels, runs, voiced
+from singscript_aligner.voice import levels, runs, spread, voiced
 
 Span = tuple[float, float]
 
@@ -50,26 +50,20 @@ def snapped(times: Sequence[Span], samples: NDArray[np.float32]) -> list[Span]:
     """
     length_s = len(samples) / SAMPLE_RATE_HZ
     voice = _voice(samples)
-    given = [(min(max(a, 0.0), length_s), min(max(b, 0.0), length_s)) for a, b in times]
-    starts_s = [start for start, _ in given]
-    given = [(a, max(a, min(b, after))) for (a, b), after in zip(given, [*starts_s[1:], length_s], strict=True)]
+    inside = [(min(max(a, 0.0), length_s), min(max(b, 0.0), length_s)) for a, b in times]
+    given = _regained([(a, max(a, min(b, after_s))) for (a, b), after_s in _with_next(inside, length_s)], voice)
 
     found: list[float] = []
-    for i, word in enumerate(given):
-        own = _own(word, voice)
-        start_s = word[0]
-        if own and start_s < own[0][0]:
-            start_s = own[0][0]
-        elif own and start_s - own[0][0] <= _STRAY_S and (not found or found[-1] < own[0][0] - LEAST_S):
-            start_s = own[0][0]
+    for start_s, end_s in given:
+        if own := _own((start_s, end_s), voice):
+            voice_s = own[0][0]
+            is_near = start_s - voice_s <= _STRAY_S and (not found or found[-1] < voice_s - LEAST_S)
+            start_s = voice_s if start_s < voice_s or is_near else start_s
         found.append(start_s)
-        if own and start_s - word[0] >= _FAR_S:
-            first = _lost_before(i, given, voice)
-            found[first:] = np.linspace(start_s, word[1], i - first + 1, endpoint=False).tolist()
-    starts_s = _apart(found, length_s)
+    moved = [(start_s, end_s) for start_s, (_, end_s) in zip(_apart(found, length_s), given, strict=True)]
 
     ended: list[Span] = []
-    for start_s, (_, end_s), after_s in zip(starts_s, given, [*starts_s[1:], length_s], strict=True):
+    for (start_s, end_s), after_s in _with_next(moved, length_s):
         own = _own((start_s, min(max(end_s, start_s + LEAST_S), after_s)), voice)
         end_s = min(end_s, own[-1][1]) if own else start_s
         ended.append((start_s, min(max(end_s, start_s + LEAST_S), after_s)))
@@ -93,6 +87,12 @@ def _voice(samples: NDArray[np.float32]) -> list[Span]:
     return [(start_s, min(end_s, length_s)) for start_s, end_s in found]
 
 
+def _with_next(words: Sequence[Span], length_s: float) -> Iterator[tuple[Span, float]]:
+    """Each word and the moment at which the next one starts, or the sound ends."""
+    for i, word in enumerate(words):
+        yield word, words[i + 1][0] if i + 1 < len(words) else length_s
+
+
 def _own(word: Span, voice: Sequence[Span]) -> Sequence[Span]:
     """The stretches of `voice` that a word lies on, without what reaches in from its neighbours over a pause."""
     first = bisect_right(voice, word[0], key=lambda span: span[1])
@@ -106,16 +106,25 @@ def _own(word: Span, voice: Sequence[Span]) -> Sequence[Span]:
     return voice[first:end]
 
 
-def _lost_before(at: int, words: Sequence[Span], voice: Sequence[Span]) -> int:
-    """The first of the words that lie, one touching the next, in the silence in which the word `at` starts."""
-    first = at
-    while first and words[first][0] - words[first - 1][1] <= _TOUCH_S:
-        start_s, end_s = words[first - 1]
-        own = _own((start_s, end_s), voice)
-        if own and (own[0][0] >= start_s or own[-1][1] - start_s > _STRAY_S):
-            break
-        first -= 1
-    return first
+def _regained(words: Sequence[Span], voice: Sequence[Span]) -> list[Span]:
+    """The words; those that lie, one touching the next, in the silence in which one with a voice starts, share it."""
+    regained = list(words)
+    for i, word in enumerate(words):
+        own = _own(word, voice)
+        if not own or own[0][0] - word[0] < _FAR_S:
+            continue
+        first = i
+        while first and words[first][0] - words[first - 1][1] <= _TOUCH_S and _is_lost(words[first - 1], voice):
+            first -= 1
+        if first < i:
+            regained[first : i + 1] = spread([1] * (i + 1 - first), list(own), *word)
+    return regained
+
+
+def _is_lost(word: Span, voice: Sequence[Span]) -> bool:
+    """Whether it has no voice, or starts in what may be the end of its neighbour's."""
+    own = _own(word, voice)
+    return not own or own[0][0] < word[0] >= own[-1][1] - _STRAY_S
 
 
 def _apart(starts_s: Sequence[float], length_s: float) -> list[float]:
