@@ -17,7 +17,7 @@ import pytest
 # Test files are imported without their folder on the path.
 sys.path.append(str(Path(__file__).parent))
 
-from gateway_testing import QUICK, Processes, api_settings, client_of, execute, free_address, is_up
+from gateway_testing import NOBODY, QUICK, Processes, api_settings, client_of, execute, free_address, is_up
 
 from singscript_gateway.database import Pool, make_pool, migrate
 from singscript_gateway.jobs.queue import make_queue
@@ -91,7 +91,7 @@ def processes(database_url: str, tmp_path: Path, objects: FolderStore) -> Iterat
 async def api(processes: Processes) -> AsyncIterator[httpx.AsyncClient]:
     """A real API process behind a socket."""
     address = free_address()
-    processes.start("api", SINGSCRIPT_LISTEN=address)
+    processes.start("api", SINGSCRIPT_LISTEN=address, SINGSCRIPT_ALIGNER=NOBODY)
     async with httpx.AsyncClient(base_url=f"http://{address}", timeout=30, trust_env=False) as client:
         await is_up(client)
         yield client

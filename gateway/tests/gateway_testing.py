@@ -40,6 +40,9 @@ QUICK = {
     "SINGSCRIPT_RETRY_BASE_S": "0.05",
 }
 
+# Where nothing listens.
+NOBODY = "127.0.0.1:1"
+
 
 async def execute(url: str, statement: str) -> list[Any]:
     connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
@@ -48,8 +51,8 @@ async def execute(url: str, statement: str) -> list[Any]:
         return await cursor.fetchall() if cursor.description else []
 
 
-def api_settings(database_url: str, **changes: Any) -> ApiSettings:
-    return ApiSettings(database_url=database_url, heartbeat_s=0.3, lease_s=1.5, **changes)
+def api_settings(database_url: str, aligner: str = NOBODY, **changes: Any) -> ApiSettings:
+    return ApiSettings(database_url=database_url, aligner=aligner, heartbeat_s=0.3, lease_s=1.5, **changes)
 
 
 @asynccontextmanager
@@ -158,11 +161,14 @@ def link() -> JobRequest:
 
 
 class ScriptedAligner(aligner_pb2_grpc.AlignerServiceServicer):
-    """Answers each call with `script`; remembers what was asked."""
+    """Answers each call with `script`, renders files that only say what was asked, and remembers what was asked."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.requests: list[aligner_pb2.AlignRequest] = []
+        self.rendered: list[aligner_pb2.RenderRequest] = []
+        # Called before a file is rendered: may wait, or fail.
+        self.before_render: Callable[[], Awaitable[None]] | None = None
         self.active = 0
         self.address = ""
 
@@ -177,9 +183,26 @@ class ScriptedAligner(aligner_pb2_grpc.AlignerServiceServicer):
         finally:
             self.active -= 1
 
+    async def Render(
+        self, request: aligner_pb2.RenderRequest, context: grpc.aio.ServicerContext
+    ) -> aligner_pb2.RenderResponse:
+        self.rendered.append(request)
+        if self.before_render:
+            await self.before_render()
+        name = aligner_pb2.SubtitleFormat.Name(request.format).removeprefix("SUBTITLE_FORMAT_").lower()
+        return aligner_pb2.RenderResponse(
+            content=str(request).encode(), media_type="text/plain", name=f"lyrics.{name.replace('_', '.')}"
+        )
+
+
+async def nothing(request: aligner_pb2.AlignRequest, context: grpc.aio.ServicerContext) -> AsyncIterator[Response]:
+    """The script of an aligner that is only to render."""
+    return
+    yield
+
 
 @asynccontextmanager
-async def serving(script: Script, listen: str = "127.0.0.1:0") -> AsyncIterator[ScriptedAligner]:
+async def serving(script: Script = nothing, listen: str = "127.0.0.1:0") -> AsyncIterator[ScriptedAligner]:
     aligner = ScriptedAligner(script)  # pyright: ignore[reportAbstractUsage]  (the gateway calls nothing else)
     service = Service(
         "singscript.aligner.v1.AlignerService",

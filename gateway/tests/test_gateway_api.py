@@ -15,7 +15,7 @@ import httpx
 import pytest
 from gateway_testing import WORDS, api_settings, client_of, execute, link
 
-from singscript_gateway.jobs.model import Failure, Job
+from singscript_gateway.jobs.model import Failure, Job, Karaoke
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
@@ -63,6 +63,9 @@ async def test_create_get_list(client: httpx.AsyncClient) -> None:
         "prompt": "about a secretary",
         "hot_words": ["Zanzibar"],
         "listen": "mix",
+        "lookup": True,
+        "formats": ["ass", "srt-words"],
+        "karaoke": {"fill": "step", "lead_in": True},
         "url": "https://me:secret@example.org/song.mp3",
     }
     created = await client.post("/api/jobs", json=order)
@@ -78,6 +81,8 @@ async def test_create_get_list(client: httpx.AsyncClient) -> None:
     }
     assert (job["options"]["stems"], job["options"]["stem_format"]) == ("all", "mp3")
     assert (job["options"]["task"], job["options"]["listen"], job["usage"]) == ("translate", "mix", [])
+    assert (job["options"]["lookup"], job["options"]["formats"]) == ({"artist": "", "title": ""}, ["ass", "srt-words"])
+    assert job["options"]["karaoke"] == {"fill": "step", "lead_in": True, "syllables": False}
     assert all(job["options"][f"{name}_given"] is True for name in ("lyrics", "prompt", "hot_words"))
     assert not any(text in created.text for text in ("secret", "la la", "Zanzibar"))
     assert (await client.get(f"/api/jobs/{job['id']}")).json() == job
@@ -118,7 +123,7 @@ async def test_list_by_state(client: httpx.AsyncClient, store: JobStore) -> None
         ({"url": "https://example.org/a b"}, "url"),
         (LINK | {"language": "English"}, "language"),
         (LINK | {"engine": "x"}, "engine"),
-        (LINK | {"separator_engines": ["../x y"]}, "separator_engines.0"),
+        (LINK | {"separator_engines": ["../x y"]}, "separator_engines[0]"),
         (LINK | {"lyrics": "a\0b"}, "lyrics"),
         (LINK | {"title": "x" * 301}, "title"),
         (LINK | {"stems": "drums"}, "stems"),
@@ -128,8 +133,15 @@ async def test_list_by_state(client: httpx.AsyncClient, store: JobStore) -> None
         (LINK | {"prompt": "x" * 1001}, "prompt"),
         (LINK | {"prompt": "a\0b"}, "prompt"),
         (LINK | {"hot_words": ["x"] * 101}, "hot_words"),
-        (LINK | {"hot_words": ["x", "x" * 51]}, "hot_words.1"),
-        (LINK | {"hot_words": [" "]}, "hot_words.0"),
+        (LINK | {"hot_words": ["x", "x" * 51]}, "hot_words[1]"),
+        (LINK | {"hot_words": [" "]}, "hot_words[0]"),
+        (LINK | {"formats": []}, "formats"),
+        (LINK | {"formats": ["srt", "ass", "srt"]}, "formats"),
+        (LINK | {"formats": ["srt", "doc"]}, "formats[1]"),
+        (LINK | {"karaoke": {"fill": "wave"}}, "karaoke.fill"),
+        (LINK | {"karaoke": {"colour": "red"}}, "karaoke.colour"),
+        (LINK | {"lookup": {"album": "x"}}, "lookup.album"),
+        (LINK | {"lookup": {"title": "a\0b"}}, "lookup.title"),
     ],
 )
 async def test_orders_that_make_no_sense(client: httpx.AsyncClient, order: dict[str, Any], field: str) -> None:
@@ -195,6 +207,7 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
     assert set(document["paths"]) == {
         *("/api/jobs", "/api/jobs/{job_id}", "/api/jobs/{job_id}/events", "/api/jobs/{job_id}/result"),
         *("/api/jobs/{job_id}/artifacts/{name}", "/api/usage", "/healthz", "/readyz"),
+        *("/api/jobs/{job_id}/words", "/api/jobs/{job_id}/words/revisions", "/api/jobs/{job_id}/render"),
     }
     order = document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
     assert set(order) == {"application/json", "multipart/form-data"}
@@ -367,6 +380,9 @@ async def test_upload_round_trip(
         ("transcriber_engines", (None, b"sphinx")),
         ("hot_words", (None, "Zoë, New York".encode())),
         ("language", (None, b"")),
+        ("formats", (None, b"vtt, lrc")),
+        ("karaoke", (None, b'{"syllables": true}')),
+        ("lookup", (None, b"true")),
     ]
     response = await client.post("/api/jobs", files=parts if file_first else parts[::-1])
     assert response.status_code == 202, response.text
@@ -377,6 +393,7 @@ async def test_upload_round_trip(
     job = await store.get(body["id"])
     assert job and job.request.upload and job.request.lyrics == "Zeile eins – ü"
     assert job.request.hot_words == ["Zoë", "New York"]
+    assert job.request.lookup and job.formats == dict.fromkeys(["vtt", "lrc"], Karaoke(syllables=True))
     with objects.open(job.request.upload.key) as reader:
         assert b"".join(reader) == data
     assert job.request.upload.key in stored(objects)
@@ -397,6 +414,9 @@ async def test_form_may_hold_a_link(client: httpx.AsyncClient) -> None:
         ([("file", ("a.mp3", b"x")), ("url", (None, b"https://a.b"))], "INVALID_INPUT"),
         ([("file", ("a.mp3", b"x")), ("language", (None, b"xyz"))], "INVALID_INPUT"),
         ([("file", ("a.mp3", b"x")), ("nonsense", (None, b"xyz"))], "INVALID_INPUT"),
+        ([("file", ("a.mp3", b"x")), ("karaoke", (None, b"{'fill': 1}"))], "INVALID_INPUT"),
+        ([("file", ("a.mp3", b"x")), ("karaoke", (None, b"[" * 100_000))], "INVALID_INPUT"),
+        ([("file", ("a.mp3", b"x")), ("lookup", (None, b"7"))], "INVALID_INPUT"),
         ([("file", ("a.mp3", b"x")), ("title", (None, b"a")), ("title", (None, b"b"))], "INVALID_INPUT"),
         ([("file", ("a.mp3", b"x")), ("title", (None, b"\xff"))], "INVALID_FORM"),
         ([("title", (None, b"a"))], "INVALID_INPUT"),

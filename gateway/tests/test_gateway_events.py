@@ -15,6 +15,7 @@ import httpx
 import httpx_sse
 import pytest
 from gateway_testing import (
+    NOBODY,
     SHOWN_LEVELS,
     WORDS,
     Processes,
@@ -26,11 +27,14 @@ from gateway_testing import (
     serving,
     whole_song,
 )
+from singscript.aligner.v1 import aligner_pb2
+from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_gateway.api.shapes import event_data
 from singscript_gateway.jobs.model import Event, Failure, Job
 from singscript_gateway.jobs.store import JobStore
-from singscript_gateway.jobs.updates import Update
+from singscript_gateway.jobs.updates import Update, read
+from singscript_serving.events import duration
 from singscript_storage import FolderStore
 
 
@@ -85,7 +89,7 @@ async def test_r45_another_replica_goes_on_where_a_killed_one_was(
 ) -> None:
     job = await running(store, database_url)
     addresses = [free_address() for _ in range(2)]
-    replicas = [processes.start("api", SINGSCRIPT_LISTEN=address) for address in addresses]
+    replicas = [processes.start("api", SINGSCRIPT_ALIGNER=NOBODY, SINGSCRIPT_LISTEN=address) for address in addresses]
     async with (
         httpx.AsyncClient(base_url=f"http://{addresses[0]}", timeout=30, trust_env=False) as first,
         httpx.AsyncClient(base_url=f"http://{addresses[1]}", timeout=30, trust_env=False) as second,
@@ -149,7 +153,9 @@ async def test_silent_stream_is_kept_open_and_ends_with_the_process(
 ) -> None:
     job = await running(store, database_url)
     address = free_address()
-    replica = processes.start("api", SINGSCRIPT_LISTEN=address, SINGSCRIPT_SSE_HEARTBEAT_S="0.2")
+    replica = processes.start(
+        "api", SINGSCRIPT_ALIGNER=NOBODY, SINGSCRIPT_LISTEN=address, SINGSCRIPT_SSE_HEARTBEAT_S="0.2"
+    )
     async with httpx.AsyncClient(base_url=f"http://{address}", timeout=30, trust_env=False) as client:
         await is_up(client)
         beats = 0
@@ -160,6 +166,36 @@ async def test_silent_stream_is_kept_open_and_ends_with_the_process(
                     replica.send_signal(signal.SIGTERM)
     assert beats >= 3
     assert await asyncio.to_thread(replica.wait, 20) == 0
+
+
+def test_what_the_aligner_found_besides_lines_is_told() -> None:
+    dropped = transcriber_pb2.Dropped(start=duration(1), end=duration(2.5), text="Thanks.", reason="PHANTOM")
+    assert read(aligner_pb2.AlignResponse(dropped=dropped)) == Update(
+        "dropped",
+        {
+            "start_s": 1.0,
+            "end_s": 2.5,
+            "text": "Thanks.",
+            "reason": "PHANTOM",
+            "language": "",
+            "engine": "",
+            "model": "",
+        },
+    )
+    found = {"source": "lrclib", "url": "u", "artist": "a", "title": "t", "synced": True, "text": "la"}
+    assert read(aligner_pb2.AlignResponse(lyrics=aligner_pb2.LyricsFound(**found))) == Update("lyrics", found)
+    unsung = aligner_pb2.Unmatched(unsung=aligner_pb2.Unsung(lyrics_line=0, text="la"))
+    assert read(aligner_pb2.AlignResponse(unmatched=unsung)) == Update(
+        "unmatched", {"what": "unsung", "lyrics_line": 0, "text": "la"}
+    )
+    unlisted = aligner_pb2.Unlisted(text="oh", start=duration(1), end=duration(2))
+    assert read(aligner_pb2.AlignResponse(unmatched=aligner_pb2.Unmatched(unlisted=unlisted))) == Update(
+        "unmatched", {"what": "unlisted", "start_s": 1.0, "end_s": 2.0, "text": "oh"}
+    )
+    assert read(aligner_pb2.AlignResponse(unmatched=aligner_pb2.Unmatched())) is None
+    for number in (None, 0):
+        line = read(aligner_pb2.AlignResponse(line=aligner_pb2.Line(lyrics_line=number)))
+        assert line and line.data["lyrics_line"] == number
 
 
 def test_a_file_that_was_announced_before_there_were_levels_has_none() -> None:
@@ -212,7 +248,7 @@ async def test_from_upload_to_words_with_real_processes(
 
 async def test_refusal_of_a_large_upload_reaches_the_sender(processes: Processes, objects: FolderStore) -> None:
     address = free_address()
-    processes.start("api", SINGSCRIPT_LISTEN=address, SINGSCRIPT_MAX_UPLOAD_BYTES="1000000")
+    processes.start("api", SINGSCRIPT_ALIGNER=NOBODY, SINGSCRIPT_LISTEN=address, SINGSCRIPT_MAX_UPLOAD_BYTES="1000000")
 
     async def endless() -> AsyncIterator[bytes]:
         yield b'--edge\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\n\r\n'

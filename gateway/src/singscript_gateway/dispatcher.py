@@ -26,7 +26,7 @@ from singscript_core import errors, logs
 from singscript_gateway.database import make_pool, patiently
 from singscript_gateway.jobs import queue
 from singscript_gateway.jobs.listen import CANCELS, Listener, pause
-from singscript_gateway.jobs.model import Failure, Job
+from singscript_gateway.jobs.model import RESULT_NAME, Failure, Job
 from singscript_gateway.jobs.plan import plan
 from singscript_gateway.jobs.store import Claim, JobStore
 from singscript_gateway.jobs.updates import Update, read
@@ -46,9 +46,6 @@ _INPUT_AT_FAULT = frozenset(
         grpc.StatusCode.OUT_OF_RANGE,
     }
 )
-
-
-RESULT_NAME = "words.json"
 
 
 class JobTimeout(errors.TimedOut):

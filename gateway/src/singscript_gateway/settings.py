@@ -32,6 +32,7 @@ class ApiSettings(LeaseSettings):
     """Of `python -m singscript_gateway api`."""
 
     listen: str = Field(default="127.0.0.1:8080", description="Address and port of the REST API.")
+    aligner: str = Field(description="host:port of the aligner, which renders the words that somebody corrected.")
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0, description="A larger upload is refused as TOO_LARGE.")
     sse_heartbeat_s: float = Field(default=15.0, gt=0, description="A comment keeps a silent event stream open.")
     drain_s: float = Field(default=20.0, ge=0, description="How long running requests may go on after SIGTERM.")

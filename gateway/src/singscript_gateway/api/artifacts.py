@@ -11,16 +11,15 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
-from singscript_gateway.api.gateway import GatewayDep, JobDep
+from singscript_gateway.api.gateway import GatewayDep, JobDep, read_object
 from singscript_gateway.api.problems import Problem, ProblemError, problem_of, problem_response
 from singscript_gateway.api.shapes import JobResult, artifact_shape
-from singscript_gateway.jobs.model import Artifact
+from singscript_gateway.jobs.model import RESULT_NAME, Artifact
 from singscript_gateway.jobs.states import JobState
-from singscript_storage import ObjectStore, Reader
+from singscript_storage import Reader
 
 router = APIRouter(tags=["jobs"])
 
-RESULT_NAME = "words.json"
 # What may be shown in a page of ours; anything else, such as HTML from a link, is for saving only.
 _SHOWN = re.compile(r"(audio|video)/[\w.+-]+|application/json|text/plain|application/x-subrip|text/vtt")
 
@@ -49,7 +48,7 @@ async def get_result(gateway: GatewayDep, job: JobDep) -> JobResult | Response:
         raise ProblemError(409, "JOB_NOT_FINISHED", detail, state=job.state)
     artifacts = await gateway.store.artifacts(job.id)
     key = next(a.key for a in artifacts if a.name == RESULT_NAME)
-    words = json.loads(await asyncio.to_thread(_read, gateway.objects, key))
+    words = json.loads(await asyncio.to_thread(read_object, gateway.objects, key))
     return JobResult(id=job.id, words=words, artifacts=[artifact_shape(job.id, a) for a in artifacts])
 
 
@@ -121,11 +120,6 @@ def _span(header: str | None, size_bytes: int) -> tuple[int, int]:
         headers = {"Content-Range": f"bytes */{size_bytes}"}
         raise ProblemError(416, "RANGE_NOT_SATISFIABLE", detail, headers, size_bytes=size_bytes)
     return first, last
-
-
-def _read(objects: ObjectStore, key: str) -> bytes:
-    with objects.open(key) as reader:
-        return b"".join(reader)
 
 
 async def _blocks(reader: Reader) -> AsyncIterator[bytes]:

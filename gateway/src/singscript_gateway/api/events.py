@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated
-from uuid import UUID
 
 import psycopg
 from fastapi import APIRouter, Header, Query, Response
@@ -18,7 +17,7 @@ from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep
 from singscript_gateway.api.problems import Problem
 from singscript_gateway.api.shapes import event_data
 from singscript_gateway.jobs.listen import POLL_S, pause
-from singscript_gateway.jobs.model import Event
+from singscript_gateway.jobs.model import Event, Job
 from singscript_gateway.jobs.states import JobState
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "Events from the first, or the one after `Last-Event-ID`, to the final one.",
+            "description": "Events from the first, or the one after `Last-Event-ID`, to the last one.",
             "content": {
                 "text/event-stream": {
                     "schema": {"type": "string"},
@@ -57,32 +56,36 @@ async def watch_job(
     after: Annotated[int, Query(ge=0, le=_MAX_SEQ, description="As `Last-Event-ID`, which wins.")] = 0,
 ) -> Response:
     """Each event has a number (`id`), a kind (`event`) and JSON data with `at`, `attempt` and what the kind has:
-    `state`, `stage`, `progress`, `warning`, `engine`, `usage`, `artifact`, `media`, `segment`, `line`.
-    The stream ends after the event that says how the job ended. Comments keep it open in between.
+    `state`, `stage`, `progress`, `warning`, `engine`, `usage`, `artifact`, `media`, `lyrics`, `segment`, `dropped`,
+    `line`, `unmatched`, and `words` when somebody corrected them.
+    The stream ends when the job has and all is told. Comments keep it open in between.
     """
     start = after if last_event_id is None else last_event_id
     if job.state.final and start >= job.last_seq:
         # Tells an EventSource not to come back.
         return Response(status_code=204)
-    return StreamingResponse(_stream(gateway, job.id, start), media_type="text/event-stream", headers=_HEADERS)
+    return StreamingResponse(_stream(gateway, job, start), media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _stream(gateway: Gateway, job_id: UUID, after: int) -> AsyncIterator[bytes]:
+async def _stream(gateway: Gateway, job: Job, after: int) -> AsyncIterator[bytes]:
     yield format_sse_event(data_str=None, retry=2000)
     sent_at_s = time.monotonic()
-    with gateway.events.waiting(str(job_id)) as changed:
+    ended = job.state.final
+    with gateway.events.waiting(str(job.id)) as changed:
         while not gateway.closing.is_set():
             try:
-                events = await gateway.store.events_after(job_id, after, _PAGE)
+                events = await gateway.store.events_after(job.id, after, _PAGE)
+                all_read = len(events) < _PAGE
             except psycopg.OperationalError as error:
                 logger.warning("the events wait for the database: %s", str(error).strip())
-                events = []
+                events, all_read = [], False
             for event in events:
-                data = json.dumps(event_data(job_id, event), ensure_ascii=False)
+                data = json.dumps(event_data(job.id, event), ensure_ascii=False)
                 yield format_sse_event(data_str=data, event=event.kind, id=str(event.seq))
                 after, sent_at_s = event.seq, time.monotonic()
-                if _is_last(event):
-                    return
+                ended = ended or _ends(event)
+            if ended and all_read:
+                return
             if len(events) < _PAGE:
                 await pause(changed, min(POLL_S, gateway.settings.sse_heartbeat_s))
             if time.monotonic() - sent_at_s >= gateway.settings.sse_heartbeat_s:
@@ -90,5 +93,5 @@ async def _stream(gateway: Gateway, job_id: UUID, after: int) -> AsyncIterator[b
                 sent_at_s = time.monotonic()
 
 
-def _is_last(event: Event) -> bool:
+def _ends(event: Event) -> bool:
     return event.kind == "state" and JobState(event.data["state"]).final

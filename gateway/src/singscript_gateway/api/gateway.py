@@ -8,6 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Path, Request
+from singscript.aligner.v1 import aligner_pb2_grpc
 
 from singscript_core import logs
 from singscript_gateway.api.problems import ProblemError
@@ -21,6 +22,7 @@ from singscript_storage import ObjectStore
 @dataclass(frozen=True)
 class Gateway:
     """Attributes:
+    aligner: renders subtitle files.
     closing: set when the process is to stop, so that event streams end.
     """
 
@@ -28,6 +30,7 @@ class Gateway:
     store: JobStore
     objects: ObjectStore
     events: Listener
+    aligner: aligner_pb2_grpc.AlignerServiceAsyncStub
     closing: asyncio.Event
 
 
@@ -38,7 +41,10 @@ def _gateway(request: Request) -> Gateway:
 GatewayDep = Annotated[Gateway, Depends(_gateway)]
 
 
-async def _job(gateway: GatewayDep, job_id: Annotated[UUID, Path(description="What `POST /api/jobs` gave.")]) -> Job:
+async def current_job(
+    gateway: GatewayDep, job_id: Annotated[UUID, Path(description="What `POST /api/jobs` gave.")]
+) -> Job:
+    """The job as it is now; raises ProblemError JOB_NOT_FOUND."""
     logs.job_id.set(str(job_id))
     job = await gateway.store.get(job_id)
     if job is None:
@@ -46,4 +52,10 @@ async def _job(gateway: GatewayDep, job_id: Annotated[UUID, Path(description="Wh
     return job
 
 
-JobDep = Annotated[Job, Depends(_job)]
+JobDep = Annotated[Job, Depends(current_job)]
+
+
+def read_object(objects: ObjectStore, key: str) -> bytes:
+    """The whole object; blocking. Raises what the store does."""
+    with objects.open(key) as reader:
+        return b"".join(reader)

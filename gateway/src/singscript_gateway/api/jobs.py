@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import json
 import logging
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from singscript_core import logs
 from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep
 from singscript_gateway.api.problems import Problem, ProblemError, invalid_input, problem_response
 from singscript_gateway.api.shapes import CreateJob, JobDetails, JobList, JobSummary, job_details, job_summary
-from singscript_gateway.api.uploads import MAX_TEXT_BYTES, Form, ReceivedFile, received_form, too_large
+from singscript_gateway.api.uploads import Form, ReceivedFile, received_form, received_text
 from singscript_gateway.jobs.model import Job, JobOptions, JobRequest, Upload
 from singscript_gateway.jobs.states import JobState
 from singscript_storage import artifact_key
@@ -25,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
-_LISTS = ("separator_engines", "transcriber_engines", "aligner_engines", "hot_words")
+_LISTS = ("separator_engines", "transcriber_engines", "aligner_engines", "hot_words", "formats")
+_OBJECTS = ("lookup", "karaoke")
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "JOB_NOT_FOUND"}}
 
 
@@ -62,7 +64,7 @@ async def create_job(request: Request, gateway: GatewayDep) -> Response:
     try:
         match request.headers.get("content-type", "").partition(";")[0].strip().lower():
             case "application/json":
-                order = CreateJob.model_validate_json(await _body(request))
+                order = CreateJob.model_validate_json(await received_text(request))
                 job = await gateway.store.create(JobRequest(**order.model_dump()))
             case "multipart/form-data":
                 async with received_form(request, gateway.settings.max_upload_bytes) as form:
@@ -128,15 +130,6 @@ async def _details(gateway: Gateway, job: Job) -> JobDetails:
     return job_details(job, *await gateway.store.details(job))
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_TEXT_BYTES:
-            raise too_large(MAX_TEXT_BYTES)
-    return bytes(body)
-
-
 async def _form_request(gateway: Gateway, form: Form) -> JobRequest:
     """Checks all fields first; the file is stored only when everything is right."""
     fields = _fields(form)
@@ -157,7 +150,7 @@ async def _store(gateway: Gateway, file: ReceivedFile) -> Upload:
 
 
 def _fields(form: Form) -> dict[str, object]:
-    """The form's texts as the JSON would have them; what was left empty was left out."""
+    """The form's texts as the JSON would have them: lists by commas, objects as JSON; what is empty was left out."""
     fields: dict[str, object] = {}
     for name, texts in form.fields.items():
         if name in _LISTS:
@@ -165,8 +158,15 @@ def _fields(form: Form) -> dict[str, object]:
         elif len(texts) > 1:
             raise ProblemError(422, "INVALID_INPUT", f"The form holds {name[:50]!r} more than once.")
         elif texts[0]:
-            fields[name] = texts[0]
+            fields[name] = _read_json(name, texts[0]) if name in _OBJECTS else texts[0]
     return fields
+
+
+def _read_json(name: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ProblemError(422, "INVALID_INPUT", f"The field {name!r} of the form is no JSON.") from None
 
 
 def _cursor(number: int) -> str:

@@ -21,6 +21,8 @@ from singscript_serving.status import status_code
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+# A request may hold thousands.
+MAX_ERRORS = 50
 
 _STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 422,
@@ -96,14 +98,19 @@ def problem_response(body: Mapping[str, Any], headers: Mapping[str, str] | None 
 
 def invalid_input(error: ValidationError | RequestValidationError) -> dict[str, Any]:
     """The problem of a request that does not fit its description; the values themselves are not repeated."""
-    errors = [{"field": _field(e["loc"]), "message": e["msg"].removeprefix("Value error, ")} for e in error.errors()]
+    errors = [
+        {"field": _field(e["loc"]), "message": e["msg"].removeprefix("Value error, ")}
+        for e in error.errors()[:MAX_ERRORS]
+    ]
     first = errors[0] if errors else {"field": "", "message": ""}
     where = f"{first['field']}: " if first["field"] else ""
     return problem(422, "INVALID_INPUT", f"The request cannot be used. {where}{first['message']}.", errors=errors)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location if part not in ("body", "query", "header", "path"))
+    """`lines[3].words[2].start_s`."""
+    parts = (part for part in location if part not in ("body", "query", "header", "path"))
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
 
 
 def add_handlers(app: FastAPI) -> None:

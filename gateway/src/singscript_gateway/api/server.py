@@ -10,9 +10,10 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from singscript.aligner.v1 import aligner_pb2_grpc
 
 from singscript_core.errors import InvalidInput
-from singscript_gateway.api import artifacts, events, health, jobs, usage
+from singscript_gateway.api import artifacts, events, health, jobs, usage, words
 from singscript_gateway.api.gateway import Gateway
 from singscript_gateway.api.problems import add_handlers
 from singscript_gateway.database import make_pool
@@ -20,6 +21,7 @@ from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.queue import make_queue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.settings import ApiSettings
+from singscript_serving.channel import dial
 from singscript_storage import ObjectStore, StorageSettings, open_store
 
 logger = logging.getLogger(__name__)
@@ -39,9 +41,11 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
         async with (
             make_pool(settings.database_url) as pool,
             Listener(EVENTS).running(settings.database_url) as listener,
+            dial(settings.aligner) as channel,
         ):
             store = JobStore(pool, make_queue())
-            app.state.gateway = Gateway(settings, store, objects, listener, asyncio.Event())
+            aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
+            app.state.gateway = Gateway(settings, store, objects, listener, aligner, asyncio.Event())
             yield
 
     app = FastAPI(
@@ -52,7 +56,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
         lifespan=lifespan,
     )
     add_handlers(app)
-    for part in (jobs, events, artifacts, usage, health):
+    for part in (jobs, events, artifacts, words, usage, health):
         app.include_router(part.router)
     return app
 

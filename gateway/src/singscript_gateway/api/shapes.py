@@ -10,7 +10,20 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from singscript_gateway.api.problems import Problem, problem_of
-from singscript_gateway.jobs.model import Artifact, Event, Failure, Job, JobOptions, Levels, Stage, UsageSum
+from singscript_gateway.jobs.model import (
+    Artifact,
+    Event,
+    Failure,
+    Format,
+    Formats,
+    Job,
+    JobOptions,
+    Karaoke,
+    Levels,
+    Lookup,
+    Stage,
+    UsageSum,
+)
 from singscript_gateway.jobs.states import JobState
 
 
@@ -18,7 +31,15 @@ class CreateJob(JobOptions):
     """A link to work on, and how."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"url": "https://example.org/song.mp3", "language": "en", "lyrics": "La la la"}}
+        json_schema_extra={
+            "example": {
+                "url": "https://example.org/song.mp3",
+                "language": "en",
+                "lyrics": "La la la",
+                "formats": ["srt", "ass"],
+                "karaoke": {"fill": "sweep", "lead_in": True},
+            }
+        }
     )
 
     url: str = Field(max_length=2048, description="http or https: a page or a file that holds the sound.")
@@ -61,6 +82,9 @@ class OptionsShape(BaseModel):
     transcriber_model: str | None
     stems: str
     stem_format: str | None
+    lookup: Lookup | None
+    formats: list[Format]
+    karaoke: Karaoke
 
 
 class JobSummary(BaseModel):
@@ -129,6 +153,34 @@ class JobResult(BaseModel):
     id: UUID
     words: dict[str, Any] = Field(description="The content of words.json: media, lines, what was heard, warnings.")
     artifacts: list[ArtifactShape]
+
+
+class RevisionShape(BaseModel):
+    """A state of the words."""
+
+    revision: int
+    made_by: Literal["aligner", "user"]
+    created_at: datetime
+
+
+class RevisionList(BaseModel):
+    revisions: list[RevisionShape] = Field(description="Oldest first; the last one stands.")
+
+
+class RenderOrder(BaseModel):
+    """Subtitle files to make of the words as they stand."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"formats": ["ass", "vtt"], "karaoke": {"syllables": True}}}
+    )
+
+    formats: Formats
+    karaoke: Karaoke = Karaoke()
+
+
+class RenderedFiles(BaseModel):
+    revision: int = Field(description="Of the words that the files show; also in `ETag`.")
+    artifacts: list[ArtifactShape] = Field(description="What was made.")
 
 
 def job_summary(job: Job) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Forms with a file, read as they arrive: the file goes to disk, and is counted and hashed on the way."""
+"""What is sent to us, read as it arrives. The file of a form goes to disk, and is counted and hashed on the way."""
 
 from __future__ import annotations
 
@@ -48,6 +48,21 @@ class Form:
     file: ReceivedFile | None
 
 
+async def received_text(request: Request, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """The whole body of `request`.
+
+    Raises:
+        ProblemError: TOO_LARGE as soon as the limit is passed.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            detail = f"What was sent is larger than {max_bytes} bytes, the limit here. Send less."
+            raise ProblemError(413, "TOO_LARGE", detail, limit_bytes=max_bytes)
+    return bytes(body)
+
+
 @asynccontextmanager
 async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[Form]:
     """The form in the body of `request`, parts in any order; its file is removed at the end.
@@ -58,7 +73,7 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
     """
     declared_bytes = request.headers.get("content-length", "")
     if declared_bytes.isdigit() and int(declared_bytes) > max_file_bytes + MAX_TEXT_BYTES:
-        raise too_large(max_file_bytes)
+        raise _too_large(max_file_bytes)
     _, options = parse_options_header(request.headers.get("content-type"))
     if not (boundary := options.get(b"boundary")):
         raise _invalid("The Content-Type names no boundary")
@@ -79,7 +94,7 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
         yield Form(dict(reader.fields), reader.file(Path(disk.name)))
 
 
-def too_large(limit_bytes: int) -> ProblemError:
+def _too_large(limit_bytes: int) -> ProblemError:
     detail = f"The file is larger than {limit_bytes} bytes. Send a shorter or more strongly compressed one."
     return ProblemError(413, "TOO_LARGE", detail, limit_bytes=limit_bytes)
 
@@ -173,7 +188,7 @@ class _Reader:
             return
         self._file_bytes += end - start
         if self._file_bytes > self._max_file_bytes:
-            raise too_large(self._max_file_bytes)
+            raise _too_large(self._max_file_bytes)
         self.pending.append(data[start:end])
 
     def _end(self) -> None:

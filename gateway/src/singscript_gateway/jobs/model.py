@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from singscript_core.errors import StageError
 from singscript_gateway.jobs.states import JobState, StageState
@@ -26,15 +26,66 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def _each_once(formats: list[Format]) -> list[Format]:
+    if len(set(formats)) < len(formats):
+        raise ValueError("A format is named twice.")
+    return formats
+
+
+def _from_switch(lookup: object) -> object:
+    """`true` is short for {}, and `false` for null."""
+    match lookup:
+        case True:
+            return {}
+        case False:
+            return None
+        case _:
+            return lookup
+
+
 Text = Annotated[str, AfterValidator(_without_nul)]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
 Title = Annotated[Text, Field(max_length=300)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")]
 Engines = Annotated[list[Name], Field(max_length=10)]
 HotWord = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
+Format = Literal[
+    "srt", "srt-words", "vtt", "ass", "lrc", "lrc-enhanced", "ttml", "json", "tsv", "audacity", "ultrastar", "txt"
+]
+Formats = Annotated[list[Format], Field(min_length=1), AfterValidator(_each_once)]
 
+# The file that a job's result is.
+RESULT_NAME = "words.json"
 # Whose all jobs are until there are accounts.
 LOCAL_OWNER = "local"
+
+
+class Karaoke(BaseModel):
+    """How karaoke files look; other formats do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fill: Literal["sweep", "step"] = Field(
+        default="sweep",
+        description="Of ASS. `sweep`: the colour runs through a word while it is sung; `step`: it changes at once.",
+    )
+    lead_in: bool = Field(
+        default=False,
+        description="Of ASS: lines appear before they are sung, and after a pause the singer is counted in.",
+    )
+    syllables: bool = Field(
+        default=False,
+        description="Of ASS, enhanced LRC and UltraStar: words are divided where the language can be hyphenated.",
+    )
+
+
+class Lookup(BaseModel):
+    """Whose lyrics are looked up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    artist: Title = Field(default="", description="Left out: that of the sound.")
+    title: Title = Field(default="", description="Left out: that of the sound.")
 
 
 class JobOptions(BaseModel):
@@ -45,7 +96,13 @@ class JobOptions(BaseModel):
     lyrics: Text = Field(
         default="",
         max_length=200_000,
-        description="The words that are sung, a line each. Left out: what is heard is aligned.",
+        description="The words that are sung, a line each; or an LRC or SRT file of them, whose times guide the "
+        "search. Left out: what is heard is aligned.",
+    )
+    lookup: Annotated[Lookup | None, BeforeValidator(_from_switch)] = Field(
+        default=None,
+        description="Set, and no `lyrics` given: they are looked up, where the operator allows that. "
+        "What is not found is aligned as it was heard. `true` stands for {}.",
     )
     language: Language | None = Field(default=None, description="ISO 639-1 (`en`). Left out: detected.")
     title: Title | None = Field(default=None, description="For display. Left out: that of the sound.")
@@ -75,6 +132,8 @@ class JobOptions(BaseModel):
     stem_format: Literal["flac", "wav", "mp3", "opus"] | None = Field(
         default=None, description="What the stems are stored as. Left out: as the separator is set."
     )
+    formats: Formats = Field(default=["srt"], description="The subtitle files to make, besides words.json.")
+    karaoke: Karaoke = Field(default=Karaoke(), description="How karaoke files look.")
 
 
 class Upload(BaseModel):
@@ -134,7 +193,12 @@ class Failure(BaseModel):
 
 
 class Job(BaseModel):
-    """A row of `jobs`."""
+    """A row of `jobs`.
+
+    Attributes:
+        last_seq: number of its newest event. Who writes only if it is still the same writes on what was read.
+        formats: its subtitle files, and how each is rendered.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -149,6 +213,7 @@ class Job(BaseModel):
     last_seq: int
     media: dict[str, Any] | None
     problem: Failure | None
+    formats: dict[Format, Karaoke]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -196,6 +261,17 @@ class Artifact(BaseModel):
     size_bytes: int
     sha256: str
     levels: Levels | None
+
+
+class Revision(BaseModel):
+    """A state of a job's words.json: the first is the aligner's, each later one a user's correction."""
+
+    model_config = ConfigDict(frozen=True)
+
+    revision: int
+    made_by: Literal["aligner", "user"]
+    key: str
+    created_at: datetime
 
 
 class UsageSum(BaseModel):

@@ -9,6 +9,7 @@ from singscript.separator.v1 import separator_pb2
 from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_gateway.jobs.model import JobRequest
+from singscript_gateway.jobs.subtitles import format_of, options_of
 
 _SPLITS = {"vocals": separator_pb2.SPLIT_VOCALS, "all": separator_pb2.SPLIT_ALL}
 _TASKS = {"transcribe": transcriber_pb2.TASK_TRANSCRIBE, "translate": transcriber_pb2.TASK_TRANSLATE}
@@ -58,5 +59,9 @@ def plan(request: JobRequest) -> aligner_pb2.AlignRequest:
         lyrics=request.lyrics,
         language=request.language or "",
         engines=request.aligner_engines,
+        formats=[format_of(name) for name in request.formats],
+        render=options_of(request.karaoke),
     )
+    if request.lookup:
+        align.lookup.CopyFrom(aligner_pb2.LyricsLookup(artist=request.lookup.artist, title=request.lookup.title))
     return aligner_pb2.AlignRequest(config=align)

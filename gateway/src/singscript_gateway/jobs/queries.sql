@@ -2,7 +2,7 @@
 -- Conditions on states come as parameters from states.py.
 
 -- insert_job --
-INSERT INTO jobs (id, request) VALUES (%(id)s, %(request)s)
+INSERT INTO jobs (id, request, formats) VALUES (%(id)s, %(request)s, %(formats)s)
 
 -- set_task --
 -- Only this task may claim the job from now on.
@@ -93,7 +93,7 @@ VALUES (%(id)s, %(name)s, %(attempt)s, %(stage)s, %(key)s, %(media_type)s, %(siz
 ON CONFLICT (job_id, name) DO UPDATE
    SET attempt = excluded.attempt, stage = excluded.stage, key = excluded.key,
        media_type = excluded.media_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256,
-       levels = excluded.levels
+       levels = excluded.levels, created_at = excluded.created_at
 
 -- add_usage --
 -- Also for an attempt that is over: what it has spent is spent. No row when this report was written before.
@@ -135,6 +135,26 @@ SELECT stage FROM stages
 
 -- get_artifacts --
 SELECT * FROM artifacts WHERE job_id = %(id)s ORDER BY created_at, name
+
+-- get_revisions --
+-- Those that were replaced, and the one that stands.
+SELECT revision, key, created_at FROM replaced_words WHERE job_id = %(id)s
+ UNION ALL
+SELECT jobs.words_revision, artifacts.key, artifacts.created_at
+  FROM jobs JOIN artifacts ON artifacts.job_id = jobs.id AND artifacts.name = %(words)s
+ WHERE jobs.id = %(id)s
+ ORDER BY revision
+
+-- hold_files --
+-- Locks a job that has succeeded, for new files of it; no row when anything has happened since `last_seq`.
+UPDATE jobs SET formats = %(formats)s, words_revision = words_revision + %(corrections)s
+ WHERE id = %(id)s AND state = 'succeeded' AND last_seq = %(last_seq)s
+RETURNING words_revision
+
+-- keep_words --
+-- Before words.json is replaced.
+INSERT INTO replaced_words (job_id, revision, key, created_at)
+SELECT job_id, %(revision)s, key, created_at FROM artifacts WHERE job_id = %(id)s AND name = %(words)s
 
 -- get_warnings --
 SELECT data FROM job_events

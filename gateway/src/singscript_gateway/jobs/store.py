@@ -17,7 +17,20 @@ from psycopg.types.json import Jsonb
 
 from singscript_gateway.database import Connection, Pool, expected_migrations
 from singscript_gateway.jobs import queue
-from singscript_gateway.jobs.model import STAGES, Artifact, Event, Failure, Job, JobRequest, Stage, UsageSum
+from singscript_gateway.jobs.model import (
+    RESULT_NAME,
+    STAGES,
+    Artifact,
+    Event,
+    Failure,
+    Format,
+    Job,
+    JobRequest,
+    Karaoke,
+    Revision,
+    Stage,
+    UsageSum,
+)
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState, StageState, jobs_before, stages_before
 from singscript_gateway.jobs.updates import Update
@@ -51,7 +64,8 @@ class JobStore:
         """A new job and its task."""
         job_id = uuid4()
         async with self._transaction() as tx:
-            await tx.run("insert_job", id=job_id, request=Jsonb(request.model_dump(mode="json")))
+            formats = _formats(dict.fromkeys(request.formats, request.karaoke))
+            await tx.run("insert_job", id=job_id, request=Jsonb(request.model_dump(mode="json")), formats=formats)
             await self._enqueue(tx, job_id)
             await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
             return _job(await tx.one("get_job", id=job_id))
@@ -80,6 +94,38 @@ class JobStore:
     async def artifacts(self, job_id: UUID) -> list[Artifact]:
         async with self._transaction() as tx:
             return await _artifacts(tx, job_id)
+
+    async def revisions(self, job_id: UUID) -> list[Revision]:
+        """Of the words, oldest first; the last one stands."""
+        async with self._transaction() as tx:
+            rows = await tx.all("get_revisions", id=job_id, words=RESULT_NAME)
+            return [Revision(**row, made_by="user" if row["revision"] > 1 else "aligner") for row in rows]
+
+    async def put_files(self, job: Job, formats: dict[Format, Karaoke], files: list[Artifact]) -> bool:
+        """Adds files that were rendered of a job that has succeeded, in place of those of the same names.
+
+        With a words.json among them the job's words get their next revision.
+
+        Args:
+            job: as it was when its words were read; False, and nothing is changed, when it has moved on since.
+            formats: what the job's subtitle files are from now on.
+        """
+        corrected = any(file.name == RESULT_NAME for file in files)
+        async with self._transaction() as tx:
+            held = await tx.first(
+                "hold_files", id=job.id, last_seq=job.last_seq, formats=_formats(formats), corrections=int(corrected)
+            )
+            if held is None:
+                return False
+            if corrected:
+                await tx.run("keep_words", id=job.id, revision=held["words_revision"] - 1, words=RESULT_NAME)
+            announced = [Update("artifact", file.model_dump()) for file in files]
+            for _, data in announced:
+                await tx.run("put_artifact", id=job.id, attempt=job.attempt, **data)
+            if corrected:
+                announced.append(Update("words", {"revision": held["words_revision"]}))
+            await tx.append(job.id, *announced)
+            return True
 
     async def usage(self, owner: str, since: datetime | None, until: datetime | None) -> list[UsageSum]:
         """What the owner has spent from `since` on, and before `until`; by engine and model."""
@@ -369,6 +415,10 @@ class _Transaction:
             await self.move_stages(job, [culprit], StageState.RUNNING)
             await self.move_stages(job, [culprit], StageState.FAILED)
         await self.move_stages(job, STAGES, StageState.SKIPPED)
+
+
+def _formats(formats: dict[Format, Karaoke]) -> Jsonb:
+    return Jsonb({name: karaoke.model_dump() for name, karaoke in formats.items()})
 
 
 def _dumps(value: object) -> str:

@@ -31,6 +31,12 @@ def read(response: aligner_pb2.AlignResponse) -> Update | None:
             return Update("segment", _segment(response.segment))
         case "line":
             return Update("line", _line(response.line))
+        case "dropped":
+            return Update("dropped", _dropped(response.dropped))
+        case "lyrics":
+            return Update("lyrics", _lyrics(response.lyrics))
+        case "unmatched":
+            return _unmatched(response.unmatched)
         case None:
             return None
 
@@ -118,7 +124,42 @@ def _line(line: aligner_pb2.Line) -> dict[str, Any]:
     words = _words(line.words)
     for word, proto in zip(words, line.words, strict=True):
         word["timing"] = aligner_pb2.WordTiming.Name(proto.timing).removeprefix("WORD_TIMING_").lower()
-    return {"index": line.index, **_span(line), "text": line.text, "words": words}
+    number = line.lyrics_line if line.HasField("lyrics_line") else None
+    return {"index": line.index, **_span(line), "text": line.text, "lyrics_line": number, "words": words}
+
+
+def _dropped(dropped: transcriber_pb2.Dropped) -> dict[str, Any]:
+    return {
+        **_span(dropped),
+        "text": dropped.text,
+        "reason": dropped.reason,
+        "language": dropped.language,
+        "engine": dropped.engine,
+        "model": dropped.model,
+    }
+
+
+def _lyrics(lyrics: aligner_pb2.LyricsFound) -> dict[str, Any]:
+    return {
+        "source": lyrics.source,
+        "url": lyrics.url,
+        "artist": lyrics.artist,
+        "title": lyrics.title,
+        "synced": lyrics.synced,
+        "text": lyrics.text,
+    }
+
+
+def _unmatched(unmatched: aligner_pb2.Unmatched) -> Update | None:
+    match unmatched.WhichOneof("what"):
+        case "unsung":
+            unsung = unmatched.unsung
+            data = {"what": "unsung", "lyrics_line": unsung.lyrics_line, "text": unsung.text}
+        case "unlisted":
+            data = {"what": "unlisted", **_span(unmatched.unlisted), "text": unmatched.unlisted.text}
+        case None:
+            return None
+    return Update("unmatched", data)
 
 
 def _words(words: Iterable[transcriber_pb2.Word | aligner_pb2.AlignedWord]) -> list[dict[str, Any]]:
@@ -133,6 +174,11 @@ def _words(words: Iterable[transcriber_pb2.Word | aligner_pb2.AlignedWord]) -> l
 
 
 def _span(
-    item: transcriber_pb2.Segment | transcriber_pb2.Word | aligner_pb2.Line | aligner_pb2.AlignedWord,
+    item: transcriber_pb2.Segment
+    | transcriber_pb2.Word
+    | transcriber_pb2.Dropped
+    | aligner_pb2.Line
+    | aligner_pb2.AlignedWord
+    | aligner_pb2.Unlisted,
 ) -> dict[str, float]:
     return {"start_s": round(seconds(item.start), 3), "end_s": round(seconds(item.end), 3)}
