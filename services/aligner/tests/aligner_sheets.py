@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from singscript_aligner.subtitles import Format, Options, Sheet, render
 from singscript_aligner.words import AlignedWord, Line, Timing
 
 WORD_JOINER = "\u2060"
+UNTIMED = settings(deadline=None, max_examples=50)
 # Marks of one format or another, and what is hard to draw.
 NASTY = [
     "{\\an8}up", "{b}", "\\N", "C:\\New", "\\h", "<i>", "</i>", "<", "< b", "a<b>c", "<c.red>",
