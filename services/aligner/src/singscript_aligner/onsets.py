@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singscript_aligner.engines import SAMPLE_RATE_HZ
-from singscript_aligner.voice import levels, runs, spread, voiced
+from singscript_aligner.voice import SILENCE, levels, runs, spread, voiced
 
 Span = tuple[float, float]
 
@@ -27,6 +27,8 @@ LEAST_S = 0.03
 _SMOOTH_FRAMES = 3
 # The closure before a "t" takes up to 0.1 s and belongs to the word.
 _CLOSURE_S = 0.12
+# An "l" or a "w" rises for this long before it is loud enough to count.
+_RISE_FRAMES = 8
 # Shorter sounds are lips and clicks.
 _CLICK_S = 0.05
 # So much voice on the far side of a pause belongs to the neighbour; also the furthest that a start moves back.
@@ -77,14 +79,20 @@ def silent(times: Sequence[Span], samples: NDArray[np.float32]) -> list[bool]:
 
 
 def _voice(samples: NDArray[np.float32]) -> list[Span]:
-    """Where somebody may be singing, in order, to `FRAME_S`."""
+    """Where somebody may be singing, in order, to `FRAME_S`; each stretch from the foot of its rise on."""
     level = levels([samples], SAMPLE_RATE_HZ, FRAME_S)
     if len(level) < _SMOOTH_FRAMES:
         return []
     even = np.sqrt(np.convolve(level**2, np.full(_SMOOTH_FRAMES, 1.0 / _SMOOTH_FRAMES), "same")).astype(np.float32)
-    found = runs(voiced(even, FRAME_S), FRAME_S, _CLOSURE_S, _CLICK_S)
     length_s = len(samples) / SAMPLE_RATE_HZ
-    return [(start_s, min(end_s, length_s)) for start_s, end_s in found]
+    found: list[Span] = []
+    for start_s, end_s in runs(voiced(even, FRAME_S), FRAME_S, _CLOSURE_S, _CLICK_S):
+        first = round(start_s / FRAME_S)
+        foot = first
+        while foot and first - foot < _RISE_FRAMES and SILENCE < even[foot - 1] < even[foot]:
+            foot -= 1
+        found.append((foot * FRAME_S, min(end_s, length_s)))
+    return found
 
 
 def _with_next(words: Sequence[Span], length_s: float) -> Iterator[tuple[Span, float]]:
