@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from singscript_standalone.report import accuracy, clock, heard_beside, show_dropped, show_lines, show_usage
+from singscript_standalone.report import (
+    accuracy,
+    clock,
+    heard_beside,
+    show_dropped,
+    show_lines,
+    show_unmatched,
+    show_usage,
+)
 
 
 def word(text: str, start_s: float, end_s: float) -> dict[str, Any]:
@@ -97,6 +105,26 @@ def test_spend_is_told_as_far_as_it_is_known(requests: int, cost_usd: float | No
     used = {"engine": "openai", "model": "whisper-1", "audio_s": 200.0, "requests": requests}
     console = Console(file=StringIO(), width=100)
     show_usage(console, [used | {"cost_usd": cost_usd, "unpriced_requests": unpriced}])
+    assert console.file.getvalue() == said  # pyright: ignore[reportAttributeAccessIssue]  (a StringIO)
+
+
+@pytest.mark.parametrize(
+    ("unsung", "unlisted", "said"),
+    [
+        ([], [], ""),
+        (["gone"], [], "1 word of the lyrics was not found: gone\n"),
+        (
+            ["all gone", "[x]"],
+            ["oh yeah"],
+            "3 words of the lyrics were not found: all gone … [x]\n"
+            "2 words were sung that the lyrics do not have: oh yeah\n",
+        ),
+        ([], ["la " * 100], "100 words were sung that the lyrics do not have: " + ("la " * 67)[:199] + "…\n"),
+    ],
+)
+def test_words_without_a_partner_are_told(unsung: list[str], unlisted: list[str], said: str) -> None:
+    console = Console(file=StringIO(), width=1000)
+    show_unmatched(console, {"unsung": [{"text": t} for t in unsung], "unlisted": [{"text": t} for t in unlisted]})
     assert console.file.getvalue() == said  # pyright: ignore[reportAttributeAccessIssue]  (a StringIO)
 
 

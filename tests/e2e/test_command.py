@@ -75,9 +75,11 @@ def test_the_demo_from_start_to_end(environment: dict[str, str], home: Path, tmp
 
 def test_silence_is_told_by_the_exit_status(environment: dict[str, str], tmp_path: Path, silence: Path) -> None:
     wishes = ("--task", "transcribe", "--prompt", "A song.", "--hot-words", "Zoë, New York", "--listen", "mix")
+    wishes += ("--format", "srt, ass", "--format", "lrc", "--fill", "step", "--lead-in", "--syllables")
     done = run(environment, "run", silence, "--out", tmp_path / "out", *wishes)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "SILENT_AUDIO" in done.stdout
+    assert {"words.json", "lyrics.srt", "lyrics.ass", "lyrics.lrc"} < {p.name for p in (tmp_path / "out").iterdir()}
 
 
 def test_a_failed_job_is_told_by_the_exit_status(environment: dict[str, str], tmp_path: Path) -> None:

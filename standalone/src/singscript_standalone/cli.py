@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -25,8 +26,14 @@ from singscript_standalone.progress import JobProgress
 from singscript_standalone.system import System, home, private_folder, running
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_WORDS, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
-# Beside the stems.
-WANTED_FILES = ("words.json", "lyrics.srt")
+# Whose files are saved.
+SAVED_STAGES = ("separate", "align")
+FORMATS = (
+    *("srt", "srt-words", "vtt", "ass", "lrc", "lrc-enhanced"),
+    *("ttml", "json", "tsv", "audacity", "ultrastar", "txt"),
+)
+# Asked when someone wants lyrics looked up and the settings name no other place.
+LYRICS_LOOKUP = "https://lrclib.net"
 
 EXIT_STATUS = (
     "Exit status: 0 done · 1 the job failed · 2 wrong usage · 3 done, but no words were found · "
@@ -52,8 +59,14 @@ def run(
         str | None, typer.Argument(metavar="INPUT", help="A link or a file. Without one: the demo.")
     ] = None,
     lyrics: Annotated[
-        Path | None, typer.Option(help="A text file with the words, a line each: they are aligned, not guessed.")
+        Path | None,
+        typer.Option(help="A text, LRC or SRT file with the words, a line each: they are aligned, not guessed."),
     ] = None,
+    lookup: Annotated[
+        bool, typer.Option("--lookup", help="Without --lyrics: look them up on the internet, at LRCLIB.")
+    ] = False,
+    artist: Annotated[str | None, typer.Option(help="For --lookup. By default that of the sound.")] = None,
+    title: Annotated[str | None, typer.Option(help="For --lookup. By default that of the sound.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the files go. By default out/NAME.")] = None,
     language: Annotated[str | None, typer.Option(help="Such as en. By default detected.")] = None,
     separator: Annotated[str | None, _engines_option("separator")] = None,
@@ -79,6 +92,17 @@ def run(
         Literal["flac", "wav", "mp3", "opus"] | None,
         typer.Option(help="What the stems are saved as. By default as the separator is set."),
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help=f"Of subtitles; may be repeated, or separated by commas: {', '.join(FORMATS)}."),
+    ] = None,
+    fill: Annotated[
+        Literal["sweep", "step"], typer.Option(help="Karaoke: the colour runs through a word, or changes at once.")
+    ] = "sweep",
+    lead_in: Annotated[
+        bool, typer.Option("--lead-in", help="Karaoke: lines appear before they are sung, with a count-in.")
+    ] = False,
+    syllables: Annotated[bool, typer.Option("--syllables", help="Karaoke: words are divided.")] = False,
 ) -> None:
     """Do the whole job on one link or file: start everything, show the progress, write the files, stop everything."""
     is_demo = source is None
@@ -96,6 +120,10 @@ def run(
     if not link and not Path(source).is_file():
         err_console.print(f"[red]No such file:[/] {escape(source)}")
         raise typer.Exit(EXIT_USAGE)
+    if (artist or title) and not lookup:
+        err_console.print("[red]--artist and --title say whose lyrics are looked up:[/] they go with --lookup.")
+        raise typer.Exit(EXIT_USAGE)
+    karaoke = {"fill": fill, "lead_in": lead_in, "syllables": syllables}
     options = {
         "lyrics": _text(lyrics) if lyrics else None,
         "language": language,
@@ -108,16 +136,20 @@ def run(
         "listen": listen,
         "stems": stems,
         "stem_format": stem_format,
+        "formats": _formats(formats or []),
+        "karaoke": json.dumps(karaoke),
+        "lookup": json.dumps({"artist": artist or "", "title": title or ""}) if lookup else None,
     }
     given = {k: v for k, v in options.items() if v} | (demo.TEST_ENGINES if by_test_models else {})
     folder = (out or Path("out") / _name(source)).absolute()
+    extra = _opened(source) | (_looking_up() if lookup else {})
     with (
         _failures(),
         private_folder() as private,
-        _system(private, extra=demo.with_test_models(private) if by_test_models else _opened(source)) as system,
+        _system(private, extra=extra | (demo.with_test_models(private) if by_test_models else {})) as system,
         Client(system.url) as client,
     ):
-        # Lists travel as JSON lists with a link, as form fields with a file.
+        # Lists and objects travel as such with a link, as form fields with a file.
         if link:
             job = client.submit_link(source, **{k: _as_json(k, v) for k, v in given.items()})
         else:
@@ -134,6 +166,7 @@ def run(
     report.show_engines(out_console, words)
     report.show_usage(out_console, usage)
     report.show_dropped(out_console, words)
+    report.show_unmatched(out_console, words)
     report.show_warnings(out_console, words)
     if is_demo:
         report.show_accuracy(out_console, words, demo.TRUTH)
@@ -263,7 +296,7 @@ def _save(client: Client, artifacts: list[dict[str, Any]], folder: Path) -> list
     folder.mkdir(parents=True, exist_ok=True)
     saved: list[Path] = []
     for artifact in artifacts:
-        if artifact["stage"] == "separate" or artifact["name"] in WANTED_FILES:
+        if artifact["stage"] in SAVED_STAGES:
             client.save(artifact, folder / artifact["name"])
             saved.append(folder / artifact["name"])
     return saved
@@ -281,9 +314,25 @@ def _opened(source: str) -> dict[str, str]:
     return {"SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS": ",".join(hosts)}
 
 
+def _looking_up() -> dict[str, str]:
+    """Whoever asks for it at this machine's own terminal may have lyrics looked up."""
+    return {"SINGSCRIPT_LYRICS_LOOKUP": os.environ.get("SINGSCRIPT_LYRICS_LOOKUP") or LYRICS_LOOKUP}
+
+
 def _as_json(key: str, value: str) -> Any:
-    lists = key.endswith("_engines") or key == "hot_words"
+    if key in ("karaoke", "lookup"):
+        return json.loads(value)
+    lists = key.endswith("_engines") or key in ("hot_words", "formats")
     return [part for one in value.split(",") if (part := one.strip())] if lists else value
+
+
+def _formats(given: list[str]) -> str:
+    """Names of formats, separated by commas, each once."""
+    names = dict.fromkeys(part.strip() for one in given for part in one.split(",") if part.strip())
+    if unknown := [name for name in names if name not in FORMATS]:
+        err_console.print(f"[red]No such format:[/] {escape(unknown[0])}. There are {', '.join(FORMATS)}.")
+        raise typer.Exit(EXIT_USAGE)
+    return ",".join(names)
 
 
 def _demo_song() -> Path:

@@ -14,6 +14,8 @@ from httpx_sse import connect_sse
 # An event or a heartbeat comes at least every 15 s.
 EVENTS_TIMEOUT_S = 60.0
 RECONNECTS = 5
+# The gateway gives up after a minute.
+RENDER_TIMEOUT_S = 90.0
 
 
 class RequestFailed(Exception):
@@ -87,6 +89,26 @@ class Client:
 
     def result(self, job_id: str) -> dict[str, Any]:
         return self._answer(self._http.get(f"/api/jobs/{job_id}/result"))
+
+    def words(self, job_id: str) -> tuple[int, dict[str, Any]]:
+        """The words of a job that succeeded, as they stand, and which revision that is."""
+        response = self._http.get(f"/api/jobs/{job_id}/words")
+        words = self._answer(response)
+        return int(response.headers["ETag"].strip('"')), words
+
+    def correct(self, job_id: str, words: dict[str, Any], revision: int) -> dict[str, Any]:
+        """Puts corrected words in place of `revision`; raises RequestFailed, WORDS_CHANGED when another one stands.
+
+        Returns: the new revision, and the files that show it.
+        """
+        headers = {"If-Match": f'"{revision}"'}
+        path = f"/api/jobs/{job_id}/words"
+        return self._answer(self._http.put(path, json=words, headers=headers, timeout=RENDER_TIMEOUT_S))
+
+    def render(self, job_id: str, formats: list[str], **karaoke: Any) -> dict[str, Any]:
+        """Makes more subtitle files of the words as they stand; returns their revision and the files."""
+        order = {"formats": formats, "karaoke": karaoke}
+        return self._answer(self._http.post(f"/api/jobs/{job_id}/render", json=order, timeout=RENDER_TIMEOUT_S))
 
     def cancel(self, job_id: str) -> None:
         self._answer(self._http.delete(f"/api/jobs/{job_id}"))

@@ -97,6 +97,9 @@ class JobProgress:
     def _on_segment(self, data: dict[str, Any]) -> None:
         self._console.print(f"[dim]{_clock(data['start_s'])}  {escape(data['text'])}[/]")
 
+    def _on_lyrics(self, data: dict[str, Any]) -> None:
+        self._console.print(f"lyrics of {escape(data['title'])}, {escape(data['artist'])}: {escape(data['url'])}")
+
     def _on_media(self, data: dict[str, Any]) -> None:
         length = f" ({_clock(data['duration_s'])})" if data["duration_s"] else ""
         self._console.print(f"[bold]{escape(data['title'] or self._title)}[/]{length}")

@@ -94,6 +94,20 @@ def show_dropped(console: Console, words: dict[str, Any]) -> None:
         console.print(f"{pieces} not believed; see words.json.")
 
 
+def show_unmatched(console: Console, words: dict[str, Any]) -> None:
+    """Which words of the lyrics were not found, and which were sung and stand nowhere in them."""
+    for name, found in (
+        ("unsung", "of the lyrics {} not found"),
+        ("unlisted", "{} sung that the lyrics do not have"),
+    ):
+        # Documents of jobs of before have neither.
+        texts = [one["text"] for one in words.get(name, [])]
+        if count := sum(len(text.split()) for text in texts):
+            what = f"{count} word{'' if count == 1 else 's'} {found.format('was' if count == 1 else 'were')}"
+            shown = " … ".join(" ".join(text.split()) for text in texts)
+            console.print(f"[yellow]{what}:[/] {escape(shown if len(shown) <= 200 else shown[:199] + '…')}")
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """How far timed words are from the truth."""
