@@ -49,7 +49,7 @@ class Speech:
 def service_of(store: ObjectStore | None = None, **settings: Any) -> tuple[Service, AlignerSettings]:
     """A service with the engine sphinx alone, and its settings, untouched by the environment."""
     made = AlignerSettings(aligner_engines=("sphinx",), drain_s=0.2, **settings)
-    choice = EngineChoice(made.aligner_engines, Path("no-such-folder"), made.whisper_model)
+    choice = EngineChoice(made.aligner_engines, Path("no-such-folder"), made.whisper_model, 0.0)
     return aligner(made, choice, store), made
 
 

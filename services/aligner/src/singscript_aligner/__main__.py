@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import closing
 
 from pydantic import ValidationError
 
@@ -24,9 +25,12 @@ def main() -> None:
     try:
         settings = AlignerSettings()  # pyright: ignore[reportCallIssue]  (from the environment)
         set_up_logging("aligner", settings.log_level)
-        choice = EngineChoice(settings.aligner_engines, settings.models_dir, settings.whisper_model)
         store = open_store(StorageSettings())
-        asyncio.run(serve(aligner(settings, choice, store), settings))
+        choice = EngineChoice(
+            settings.aligner_engines, settings.models_dir, settings.whisper_model, settings.whisper_idle_s
+        )
+        with closing(choice):
+            asyncio.run(serve(aligner(settings, choice, store), settings))
     except ValidationError as error:
         sys.exit(f"aligner: a setting is wrong.\n{error}")
     except (OSError, StageError) as error:

@@ -27,14 +27,15 @@ class EngineChoice:
 
     Args:
         order: names, best first.
+        whisper_model, whisper_idle_s: as for `WhisperEngine`.
     Raises:
         UnknownEngine.
     """
 
-    def __init__(self, order: Sequence[str], models_dir: Path, whisper_model: str) -> None:
+    def __init__(self, order: Sequence[str], models_dir: Path, whisper_model: str, whisper_idle_s: float) -> None:
         _check(order)
         self._order = tuple(order)
-        self._whisper = WhisperEngine(models_dir, whisper_model)
+        self._whisper = WhisperEngine(models_dir, whisper_model, whisper_idle_s)
 
     def engines(self, order: Sequence[str] = ()) -> list[Engine]:
         """All engines named, or those of the settings; for the use of one stream.
@@ -47,6 +48,10 @@ class EngineChoice:
         for name in order or self._order:
             engines[name] = self._whisper if name == "whisper" else SphinxEngine()
         return list(engines.values())
+
+    def close(self) -> None:
+        """Gives back what was loaded."""
+        self._whisper.close()
 
 
 def _check(order: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from singscript_aligner.lines import LineRules
 from singscript_core.settings import ModelSettings, Names, ServiceSettings
+from singscript_egress.addresses import AllowedHosts
 
 
 class AlignerSettings(ServiceSettings, ModelSettings):
@@ -15,12 +16,20 @@ class AlignerSettings(ServiceSettings, ModelSettings):
         ("whisper", "sphinx"), min_length=1, description="Engines, tried in this order; separated by commas."
     )
     whisper_model: str = Field(
-        "small", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Model of the engine whisper."
+        "small",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Model of the engine whisper. Where it is not on this machine, the largest one that is.",
+    )
+    whisper_idle_s: float = Field(
+        900.0, ge=0, description="A Whisper model that nobody has used for so long is unloaded; 0: never."
     )
     downloader: str = Field("", description="Address of the downloader, for requests that name it.")
     transcriber: str = Field("", description="Address of the transcriber, for requests that name it.")
     lyrics_lookup: str = Field(
         "", description="Where lyrics may be looked up, such as `https://lrclib.net`. Empty: nowhere."
+    )
+    download_allow_hosts: AllowedHosts = Field(
+        "", description="Hosts (host or host:port, comma-separated) that may be asked for lyrics although not public."
     )
     max_duration_s: float = Field(10_800.0, gt=0, description="Longer sound is refused with TOO_LONG.")
     line_chars: int = Field(42, ge=10, le=200, description="Characters in a line, where the lyrics are not given.")

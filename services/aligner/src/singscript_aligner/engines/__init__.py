@@ -42,8 +42,10 @@ class Engine(Protocol):
     """
 
     name: str
-    model: str
     max_window_s: float
+
+    @property
+    def model(self) -> str: ...
 
     @property
     def device(self) -> str: ...
