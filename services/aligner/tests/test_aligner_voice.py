@@ -59,7 +59,7 @@ def test_short_pauses_are_bridged_and_blips_are_left_out():
 
 
 def test_a_whisper_after_a_shout_is_a_voice():
-    found = spans(sound((0.5, -90.0), (8.0, 0.0), (1.0, -90.0), (8.0, -28.0), (0.5, -90.0)))
+    found = spans(sound((0.5, -90.0), (8.0, 0.0), (1.0, -90.0), (8.0, -24.0), (0.5, -90.0)))
     assert_near(found, [(0.5, 8.5), (9.5, 17.5)])
 
 

@@ -29,8 +29,8 @@ _SMOOTH_FRAMES = 3
 _CLOSURE_S = 0.12
 # An "l" or a "w" rises for this long before it is loud enough to count.
 _RISE_FRAMES = 8
-# Shorter sounds are lips and clicks.
-_CLICK_S = 0.05
+# Shorter sounds between pauses are lips, clicks, and drums that a separator let through.
+_CLICK_S = 0.08
 # So much voice on the far side of a pause belongs to the neighbour; also the furthest that a start moves back.
 _STRAY_S = 0.08
 # Only Whisper leaves words in silence so long; in a shorter one a word has likely not been sung.
