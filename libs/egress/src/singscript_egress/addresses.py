@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from singscript_core.errors import Rejected
 
@@ -96,3 +99,12 @@ class AllowList:
     def permits(self, host: str, port: int) -> bool:
         """Whether the operator opened this host, by the name (or literal) that the link gives."""
         return not self.hosts.isdisjoint({(_normal(host), None), (_normal(host), port)})
+
+
+def _readable(text: str) -> str:
+    AllowList.parse(text)
+    return text
+
+
+AllowedHosts = Annotated[str, AfterValidator(_readable)]
+"""A setting that `AllowList.parse` can read."""

@@ -42,6 +42,7 @@ from singscript_aligner.subtitles import Format, Options, render
 from singscript_aligner.words import Line, Unlisted, Unsung
 from singscript_core.errors import InvalidInput
 from singscript_core.events import Progress, StageEvent, Stored, Warned
+from singscript_egress.addresses import AllowList
 from singscript_serving.bridge import Relay, run_engine
 from singscript_serving.events import to_proto
 from singscript_serving.requests import first_config
@@ -134,7 +135,8 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
                 break
         artist, title = config.lookup.artist or record.artist, config.lookup.title or record.title
         try:
-            found = await look_up(self._settings.lyrics_lookup, artist, title, record.total_s)
+            allow = AllowList.parse(self._settings.download_allow_hosts)
+            found = await look_up(self._settings.lyrics_lookup, artist, title, record.total_s, allow)
         except LookupFailed as failure:
             warning = Warned(failure.reason, f"{failure.message} The words are those that were heard.")
         else:

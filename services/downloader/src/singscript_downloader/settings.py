@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import DirectoryPath, Field, field_validator
 
 from singscript_core.settings import ServiceSettings
-from singscript_egress.addresses import AllowList
+from singscript_egress.addresses import AllowedHosts
 
 
 class DownloaderSettings(ServiceSettings):
@@ -18,7 +18,7 @@ class DownloaderSettings(ServiceSettings):
     probe_timeout_s: float = Field(60.0, gt=0, description="The same for only looking at a link.")
     max_duration_s: float = Field(10_800.0, gt=0, description="Longer sound is refused with TOO_LONG.")
     disk_reserve_bytes: int = Field(256 << 20, ge=0, description="What downloads leave free on the disk.")
-    download_allow_hosts: str = Field(
+    download_allow_hosts: AllowedHosts = Field(
         "", description="Hosts (host or host:port, comma-separated) that may be fetched from although not public."
     )
     download_proxy: str = Field(
@@ -27,12 +27,6 @@ class DownloaderSettings(ServiceSettings):
     work_dir: DirectoryPath | None = Field(
         None, description="Where downloads lie while they are read; the system's temp folder."
     )
-
-    @field_validator("download_allow_hosts")
-    @classmethod
-    def _hosts(cls, value: str) -> str:
-        AllowList.parse(value)
-        return value
 
     @field_validator("download_proxy")
     @classmethod
