@@ -53,11 +53,12 @@ def split_words(text: str, language: str = "") -> list[str]:
 
 def join_words(words: Sequence[str]) -> str:
     """Words as running text: spaces between them where their script has any."""
-    text = ""
-    for word in words:
-        touches = not text or not word or (_touches(text, -1) and _touches(word, 0))
-        text += word if touches else f" {word}"
-    return text
+    return "".join(f" {word}" if i and parted(words[i - 1], word) else word for i, word in enumerate(words))
+
+
+def parted(one: str, other: str) -> bool:
+    """Whether a space belongs between two words."""
+    return bool(one and other) and not (_touches(one, -1) and _touches(other, 0))
 
 
 def plain(word: str) -> str:
