@@ -1,8 +1,9 @@
 """Word times put on the voice: no word starts in silence that has a voice, none lasts longer than its voice does.
 
 Only pauses move anything. Within a voice the rise of energy and spectral flux (Bello et al., "A tutorial on onset
-detection in music signals", 2005) were tried: syllables rise as words do, and every reach of 30 to 80 ms made the times
-of PocketSphinx and of Whisper worse. Where a band fills the pauses there is nothing to go by, and times stay.
+detection in music signals", 2005) were tried: syllables rise as words do, and a reach of 30 ms did not help, of 50 to
+80 ms made the times of PocketSphinx and Whisper worse. Where a band fills the pauses there is nothing to go by, and
+times stay.
 """
 
 from __future__ import annotations
