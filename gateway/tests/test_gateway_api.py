@@ -214,6 +214,30 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
     assert all(route.get("summary") for path in document["paths"].values() for route in path.values())
 
 
+async def test_openapi_refers_to_nothing_that_it_lacks(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+
+    def references(value: Any) -> list[str]:
+        match value:
+            case {"$ref": str(reference)}:
+                return [reference]
+            case dict():
+                return [found for item in value.values() for found in references(item)]
+            case list():
+                return [found for item in value for found in references(item)]
+            case _:
+                return []
+
+    found = references(document)
+    known = document["components"]["schemas"]
+    assert found and {name.removeprefix("#/components/schemas/") for name in found} <= set(known)
+    order = document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(order["properties"]["karaoke"]["properties"]) == {"fill", "lead_in", "syllables"}
+    correction = document["paths"]["/api/jobs/{job_id}/words"]["put"]["requestBody"]["content"]["application/json"]
+    line = correction["schema"]["properties"]["lines"]["items"]
+    assert set(line["properties"]["words"]["items"]["required"]) == {"text", "start_s", "end_s"}
+
+
 # -- cancel
 
 

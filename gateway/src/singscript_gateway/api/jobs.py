@@ -16,7 +16,15 @@ from pydantic import ValidationError
 from singscript_core import logs
 from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep
 from singscript_gateway.api.problems import Problem, ProblemError, invalid_input, problem_response
-from singscript_gateway.api.shapes import CreateJob, JobDetails, JobList, JobSummary, job_details, job_summary
+from singscript_gateway.api.shapes import (
+    CreateJob,
+    JobDetails,
+    JobList,
+    JobSummary,
+    body_schema,
+    job_details,
+    job_summary,
+)
 from singscript_gateway.api.uploads import Form, ReceivedFile, received_form, received_text
 from singscript_gateway.jobs.model import Job, JobOptions, JobRequest, Upload
 from singscript_gateway.jobs.states import JobState
@@ -32,7 +40,7 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "descript
 
 
 def _form_schema() -> dict[str, Any]:
-    schema = CreateJob.model_json_schema()
+    schema = body_schema(CreateJob)
     file = {"type": "string", "format": "binary", "description": "The sound; instead of `url`."}
     return {"type": "object", "properties": {"file": file} | schema["properties"]}
 
@@ -53,7 +61,7 @@ def _form_schema() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": CreateJob.model_json_schema()},
+                "application/json": {"schema": body_schema(CreateJob)},
                 "multipart/form-data": {"schema": _form_schema()},
             },
         }

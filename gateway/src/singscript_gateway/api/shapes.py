@@ -57,6 +57,25 @@ class CreateJob(JobOptions):
         return url
 
 
+def body_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of a body that a route reads by itself, without references: none would find its way from there."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def whole(value: Any) -> Any:
+        match value:
+            case {"$ref": str(reference), **rest}:
+                return whole(parts[reference.rpartition("/")[2]] | rest)
+            case dict():
+                return {name: whole(item) for name, item in value.items()}
+            case list():
+                return [whole(item) for item in value]
+            case _:
+                return value
+
+    return whole(schema)
+
+
 class SourceShape(BaseModel):
     """Where the sound comes from."""
 

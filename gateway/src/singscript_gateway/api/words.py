@@ -24,6 +24,7 @@ from singscript_gateway.api.shapes import (
     RevisionList,
     RevisionShape,
     artifact_shape,
+    body_schema,
 )
 from singscript_gateway.api.uploads import received_text
 from singscript_gateway.jobs.model import RESULT_NAME, Artifact, Format, Job, Karaoke, Revision
@@ -100,9 +101,7 @@ async def list_revisions(gateway: GatewayDep, job: FinishedJobDep) -> RevisionLi
         428: {"model": Problem, "description": "WORDS_REVISION_MISSING"},
         **_NOT_RENDERED,
     },
-    openapi_extra={
-        "requestBody": {"required": True, "content": {_MEDIA_TYPE: {"schema": Correction.model_json_schema()}}}
-    },
+    openapi_extra={"requestBody": {"required": True, "content": {_MEDIA_TYPE: {"schema": body_schema(Correction)}}}},
 )
 async def put_words(
     request: Request,
