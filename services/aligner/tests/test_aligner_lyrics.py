@@ -37,6 +37,7 @@ def test_empty_lines_and_headings_are_not_sung() -> None:
         "[Refrain]", "[Strophe 1]", "[Couplet 2]", "[Estribillo]", "[Ritornello]", "[サビ]", "[Chorus: Anna & Ben]",
         "[Verse 1] [Anna]", "(Verse 2)", "(Guitar solo)", "(Bridge - softly)", "Chorus", "CHORUS:", "Refrain",
         "Pre-Chorus", "Strophe 2", "Couplet 1 :", "Припев:", "Verse 3", "[Chorus]:", "(Repeat Chorus)",
+        "**Verse 2**", "## [Chorus]", "* chorus *",
     ],
 )  # fmt: skip
 def test_headings(heading: str) -> None:
@@ -83,6 +84,7 @@ def test_a_repeat_keeps_the_number_and_begins_a_section() -> None:
 def test_a_mark_after_an_empty_line_or_a_heading() -> None:
     assert texts("a\nb\n\nx2\n\nc") == ["a", "b", "a", "b", "c"]
     assert texts("[Chorus]\n(x2)\na\n\nb") == ["a", "a", "b"]
+    assert texts("a\n**x2**") == ["a", "a"]
     assert texts("(la la x2)") == ["(la la)", "(la la)"]
     assert texts("x2\na") == ["a"]
 
@@ -169,6 +171,7 @@ def test_lrc_offset(offset: str, start_s: float) -> None:
 def test_enhanced_lrc() -> None:
     text = "[00:10.00]<00:10.00>We <00:10.50>go <00:11.00>\n[00:12.00]<00:12.00>syl<00:12.20>la<00:12.40>bles"
     assert times(text) == [("We go", 10.0, 11.0), ("syllables", 12.0, None)]
+    assert times("<00:10.00>We <00:10.50>go") == [("We go", 10.0, None)]
 
 
 def test_lrc_without_marks_of_repeats() -> None:

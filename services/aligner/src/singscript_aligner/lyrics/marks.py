@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 
 MOST_TIMES = 20
 
+# What Markdown puts around a heading.
+_DECORATION = "*_#~ "
+
 # Alone on a line these are headings; the others only in brackets or before a colon: "Break" may well be sung.
 _ALONE = r"verse|pre-?chorus|chorus|refrain|estribillo|ritornello|refrão|припев|куплет"
 _NUMBERED = r"strophe|couplet|estrofa|strofa|zwrotka"
@@ -45,7 +48,7 @@ _LONE_TIMES = re.compile(r"(?:[x×] ?(\d{1,3})|(\d{1,3}) ?[x×])([.,:]?)", re.IG
 _BRACKETS = re.compile(r"\[[^\[\]]*\]")
 
 _SPEAKER = re.compile(r"((?:[^\W\d_][\w.'’-]*|[&+/])(?: (?:[^\W\d_][\w.'’-]*|[&+/]|\d)){0,3}) ?[:：](?: |$|(?<=：))")
-_COMMON_SPEAKERS = frozenset({"both", "all", "together", "he", "she", "m", "f", "男", "女", "合"})
+_COMMON_SPEAKERS = frozenset({"both", "all", "together", "he", "she", "m", "f", "d", "男", "女", "合"})
 _JOINS = frozenset({"and", "und", "et", "y", "e", "&", "+", "/"})
 
 
@@ -54,8 +57,9 @@ def heading(line: str) -> tuple[str, str] | None:
 
     The name is such as "chorus" or "verse2"; empty for what is no part that may be sung again.
     """
-    if _HEADING.fullmatch(line):
-        return _part(line), ""
+    bare = line.strip(_DECORATION)
+    if _HEADING.fullmatch(bare):
+        return _part(bare), ""
     if first := _FIRST_HEADING.match(line):
         return _part(first[0]), line[first.end() :]
     return None
@@ -72,6 +76,8 @@ def repeated(line: str) -> tuple[str, int]:
 
     The mark may also stand inside of brackets around the whole line: "[Chorus x2]".
     """
+    if _LONE_TIMES.fullmatch(bare := line.strip(_DECORATION)):
+        line = bare
     rest, times = _without_times(line)
     if times == 1 and rest[:1] in ("(", "[") and rest[-1:] in (")", "]"):
         inner, times = _without_times(rest[1:-1])

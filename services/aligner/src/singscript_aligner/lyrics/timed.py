@@ -58,7 +58,7 @@ def timed_rows(lines: Sequence[str]) -> list[Row] | None:
             "The lyrics look like SRT or WebVTT, but no time in them can be read. "
             "Write times such as 00:01:02,500 --> 00:01:04,000, or send the text alone."
         )
-    marked = sum(_LRC_TAG.match(line) is not None for line in lines)
+    marked = sum((_LRC_TAG.match(line) or _LRC_WORD.match(line)) is not None for line in lines)
     written = sum(line != "" and not _LRC_FACT.fullmatch(line) for line in lines)
     return _lrc(lines) if marked and 2 * marked >= written else None
 
@@ -76,6 +76,8 @@ def _lrc(lines: Sequence[str]) -> list[Row]:
             starts_s.append(max(0.0, _lrc_seconds(tag) - offset_s))
             end = tag.end()
         tags = list(_LRC_WORD.finditer(line, end))
+        if not starts_s and tags and tags[0].start() == 0:
+            starts_s.append(max(0.0, _lrc_seconds(tags[0]) - offset_s))
         text = " ".join(_LRC_WORD.sub("", line[end:]).split())
         # A time after the last word is its end.
         closed = len(starts_s) == 1 and text and tags and not line[tags[-1].end() :].strip()
