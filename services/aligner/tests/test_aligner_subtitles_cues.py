@@ -206,7 +206,10 @@ def test_a_browser_reads_vtt_as_it_was_meant(page: Any) -> None:
     ]
 
 
-def test_nothing_that_a_text_can_hold_breaks_srt() -> None:
+def test_nothing_that_a_text_can_hold_breaks_a_file() -> None:
     assert [text for _, _, text in srt_events(text_of(EVERYTHING, Format.SRT))] == [
         rows(in_parentheses(x.text)) for x in EVERYTHING.lines
+    ]
+    assert [text for _, _, text, _ in vtt_cues(text_of(EVERYTHING, Format.VTT))] == [
+        rows(x.text) for x in EVERYTHING.lines
     ]

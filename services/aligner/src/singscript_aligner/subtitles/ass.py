@@ -18,7 +18,7 @@ _LEAD_CS = 2 * CS  # before it is sung a line appears, where the one before leav
 _PAUSE_CS = 5 * CS  # after so long a pause the singer is counted in
 _BEAT_CS = 1 * CS
 _DOTS = 3
-_SHORTEST_LEAD_OF_DOTS_CS = 50  # dots stand empty before the first one fills
+_EMPTY_DOTS_CS = 50  # dots stand empty before the first one fills
 _RIGHT_TO_LEFT = regex.compile(r"[\p{Hebrew}\p{Arabic}\p{Syriac}\p{Thaana}\p{Nko}]")
 
 _SUNG = pysubs2.Color(255, 196, 0)
@@ -76,9 +76,9 @@ def _lead_in(start: int, free: int) -> tuple[int, str]:
     """When a line appears that is sung from `start` on, and its text until then; the screen is free from `free` on."""
     count_in = _DOTS * _BEAT_CS
     if start - free >= _PAUSE_CS:
-        appears = start - count_in - _SHORTEST_LEAD_OF_DOTS_CS
+        appears = start - count_in - _EMPTY_DOTS_CS
         dots = " ".join(["•"] * _DOTS).replace("•", f"{{\\k{_BEAT_CS}}}•")
-        return appears, f"{{\\k{_SHORTEST_LEAD_OF_DOTS_CS}}}{dots}\\N"
+        return appears, f"{{\\k{_EMPTY_DOTS_CS}}}{dots}\\N"
     appears = max(free, start - _LEAD_CS)
     return appears, f"{{\\k{start - appears}}}" if start > appears else ""
 
