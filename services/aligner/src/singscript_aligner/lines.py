@@ -13,7 +13,7 @@ import unicodedata
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from statistics import median
 
 from singscript_aligner.text.languages import LANGUAGES
@@ -84,12 +84,11 @@ class Grouper:
             else:
                 self._gaps_s.append(_gap_s(self._waiting[-1], word))
         self._waiting.append(word)
-        if len(self._waiting) > 1:
-            stretch = self._stretch()
-            if stretch.much_more_than_a_line():
-                at = stretch.cut()[0]
-                yield self._waiting[:at]
-                self._waiting = self._waiting[at:]
+        stretch = self._stretch()
+        if len(self._waiting) > 1 and stretch.much_more_than_a_line():
+            at = stretch.cut()[0]
+            yield self._waiting[:at]
+            self._waiting = self._waiting[at:]
 
     def flush(self) -> Iterator[list[AlignedWord]]:
         """Yields what is held back."""
@@ -121,7 +120,6 @@ class _Stretch:
             space = 1 if i and parted(words[i - 1].text, word.text) else 0
             self._starts.append(self._ends[-1] + space if i else 0)
             self._ends.append(self._starts[-1] + width(word.text))
-        self._worths = list[float]()  # of ending before each word; known once lines are cut
 
     def much_more_than_a_line(self) -> bool:
         rules = self._rules
@@ -133,7 +131,6 @@ class _Stretch:
     def cut(self) -> list[int]:
         """Where each line ends, at the least cost of all."""
         count = len(self._words)
-        self._weigh()
         costs, before = [0.0] + [math.inf] * count, [0] * (count + 1)
         for end in range(1, count + 1):
             for start in range(end - 1, -1, -1):
@@ -148,7 +145,6 @@ class _Stretch:
 
     def rows(self) -> list[int]:
         """Where the rows end, if all words are one line."""
-        self._weigh()
         count = len(self._words)
         _, rows = self._breaks(0, count, self._rules.lines_on_screen) or (0.0, [count])
         return rows
@@ -187,10 +183,12 @@ class _Stretch:
                     best = cost, [at, *below[1]]
         return best
 
-    def _weigh(self) -> None:
+    @cached_property
+    def _worths(self) -> list[float]:
+        """What it is worth to end a line or a row before each word."""
         words, torn = self._words, inside_phrases([word.text for word in self._words])
         ends = [_worth_of_end(word.text) for word in words]
-        self._worths = [0.0] * len(words)
+        worths = [0.0] * len(words)
         for at in range(1, len(words)):
             gap_s = _gap_s(words[at - 1], words[at])
             worth = ends[at - 1] + min(1.0, gap_s / self._rules.pause_s)
@@ -205,7 +203,8 @@ class _Stretch:
                 worth -= _PHRASE_COST
             elif not ends[at - 1] and (ends[at] or (at > 1 and ends[at - 2])):
                 worth -= _LONE_COST
-            self._worths[at] = worth
+            worths[at] = worth
+        return worths
 
     def _width(self, start: int, end: int) -> int:
         return self._ends[end - 1] - self._starts[start]
