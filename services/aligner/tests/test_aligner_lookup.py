@@ -95,6 +95,12 @@ async def test_an_instrumental_has_none() -> None:
     assert len(served.asked) == 1
 
 
+@pytest.mark.parametrize("text", ["[00:01.00] [Intro]", "WEBVTT", "la " * 20_001])
+async def test_lyrics_that_cannot_be_read_are_none(text: str) -> None:
+    async with library({"/api/get": (200, entry(syncedLyrics=text))}) as served:
+        assert await found(served, "Anna", "Night Train", 200.0) is None
+
+
 async def test_the_search_takes_the_nearest_recording() -> None:
     entries = [
         entry(id=1, duration=190.0),

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlencode
 
+from singscript_aligner.lyrics.reading import read_lyrics
 from singscript_aligner.titles import same_artist, same_title, songs
 from singscript_core.errors import InvalidInput, StageError
 from singscript_egress.addresses import AllowList, BlockedAddress
@@ -93,7 +94,7 @@ class _Server:
 async def look_up(
     address: str, artist: str, title: str, duration_s: float | None, allow: AllowList
 ) -> FoundLyrics | None:
-    """The lyrics of a song, with times where there are any; None when they are not known, or when nobody sings.
+    """The lyrics of a song, with times where there are any; None when they are not known or cannot be read.
 
     The very recording is asked for first. Else the search counts: the same names, and the nearest duration within some
     seconds; without an artist the duration must be known and agree.
@@ -157,7 +158,11 @@ def _text(entry: dict[str, Any]) -> str:
 
 def _found(address: str, entry: dict[str, Any]) -> FoundLyrics | None:
     text = _text(entry)
-    if not text or entry.get("instrumental") is True:
+    try:
+        sung = entry.get("instrumental") is not True and bool(read_lyrics(text))
+    except InvalidInput:
+        sung = False
+    if not sung:
         return None
     return FoundLyrics(
         source="LRCLIB",
