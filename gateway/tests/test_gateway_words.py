@@ -23,7 +23,7 @@ from singscript_core import errors
 from singscript_gateway.jobs.model import Job, JobRequest, Karaoke
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
-from singscript_gateway.jobs.words import MAX_BYTES, MAX_WORDS, Correction, corrected, faults
+from singscript_gateway.jobs.words import MAX_BYTES, MAX_CHARS, MAX_WORDS, Correction, corrected, faults
 from singscript_serving.events import seconds
 from singscript_storage import FolderStore
 
@@ -415,6 +415,13 @@ async def test_corrections_have_a_size(client: httpx.AsyncClient, job: Job) -> N
 def test_words_of_all_lines_are_counted_together() -> None:
     assert next(faults(Correction.model_validate({"lines": LONG}), WORDS)).field == "lines"
     assert not list(faults(Correction.model_validate({"lines": LONG[:1]}), WORDS))
+
+
+def test_texts_of_all_lines_are_counted_together() -> None:
+    line = {"text": "x" * 1000, "start_s": 1, "end_s": 1}
+    assert not list(faults(Correction.model_validate({"lines": [line] * (MAX_CHARS // 1000)}), WORDS))
+    too_many = [line] * (MAX_CHARS // 1000 + 1)
+    assert [fault.field for fault in faults(Correction.model_validate({"lines": too_many}), WORDS)] == ["lines"]
 
 
 def test_words_that_end_a_rounding_after_the_sound_may_stand() -> None:

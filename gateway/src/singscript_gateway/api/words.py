@@ -29,7 +29,7 @@ from singscript_gateway.api.shapes import (
 from singscript_gateway.api.uploads import received_text
 from singscript_gateway.jobs.model import RESULT_NAME, Artifact, Format, Job, Karaoke, Revision
 from singscript_gateway.jobs.states import JobState
-from singscript_gateway.jobs.subtitles import render_request
+from singscript_gateway.jobs.subtitles import render_requests
 from singscript_gateway.jobs.words import MAX_BYTES, Correction, corrected, faults
 from singscript_serving.calls import response
 from singscript_storage import ObjectStore, artifact_key
@@ -124,9 +124,7 @@ async def put_words(
         standing, document = await _words(gateway, job)
         if _etag(standing.revision) not in (tag.strip() for tag in if_match.split(",")):
             raise _changed(standing.revision)
-        _check(correction, document)
-        document = corrected(document, correction, standing.revision + 1)
-        content = await asyncio.to_thread(_encoded, document)
+        document, content = await asyncio.to_thread(_corrected, document, correction, standing.revision + 1)
         files = {RESULT_NAME: (content, _MEDIA_TYPE)} | await _rendered(gateway, document, job.formats)
         stored = await asyncio.to_thread(_store, gateway.objects, standing, files)
         if await gateway.store.put_files(job, job.formats, stored):
@@ -164,10 +162,17 @@ async def _words(gateway: Gateway, job: Job) -> tuple[Revision, dict[str, Any]]:
     return standing, json.loads(await asyncio.to_thread(read_object, gateway.objects, standing.key))
 
 
-def _check(correction: Correction, document: dict[str, Any]) -> None:
+def _corrected(document: dict[str, Any], correction: Correction, revision: int) -> tuple[dict[str, Any], bytes]:
+    """The next revision of words.json, and its bytes.
+
+    Raises:
+        ProblemError: INVALID_INPUT, with the place of each fault.
+    """
     if found := list(islice(faults(correction, document), MAX_ERRORS)):
         detail = f"The words cannot be kept. {found[0].field}: {found[0].message}."
         raise ProblemError(422, "INVALID_INPUT", detail, errors=[fault._asdict() for fault in found])
+    document = corrected(document, correction, revision)
+    return document, json.dumps(document, ensure_ascii=False, indent=1).encode()
 
 
 def _changed(revision: int) -> ProblemError:
@@ -185,8 +190,7 @@ async def _rendered(
     """
     deadline_s = time.monotonic() + RENDER_TIMEOUT_S
     files: dict[str, tuple[bytes, str]] = {}
-    for name, karaoke in formats.items():
-        request = await asyncio.to_thread(render_request, document, name, karaoke)
+    for request in await asyncio.to_thread(render_requests, document, formats):
         call = gateway.aligner.Render(request, timeout=max(0.0, deadline_s - time.monotonic()))
         file = await response(call, "aligner")
         files[file.name] = (file.content, file.media_type)
@@ -220,10 +224,6 @@ def _store(objects: ObjectStore, standing: Revision, files: Mapping[str, tuple[b
 def _answer(job: Job, revision: int, stored: list[Artifact]) -> Response:
     made = RenderedFiles(revision=revision, artifacts=[artifact_shape(job.id, artifact) for artifact in stored])
     return Response(made.model_dump_json(), media_type=_MEDIA_TYPE, headers={"ETag": _etag(revision)})
-
-
-def _encoded(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, indent=1).encode()
 
 
 def _etag(revision: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from singscript.aligner.v1 import aligner_pb2
@@ -20,19 +21,23 @@ def options_of(karaoke: Karaoke) -> aligner_pb2.RenderOptions:
     return aligner_pb2.RenderOptions(fill=_FILLS[karaoke.fill], lead_in=karaoke.lead_in, syllables=karaoke.syllables)
 
 
-def render_request(document: dict[str, Any], name: Format, karaoke: Karaoke) -> aligner_pb2.RenderRequest:
-    """The request for one file of a words.json."""
+def render_requests(document: dict[str, Any], formats: Mapping[Format, Karaoke]) -> list[aligner_pb2.RenderRequest]:
+    """What is asked for the files of a words.json, one for each format."""
     media = document["media"]
-    return aligner_pb2.RenderRequest(
+    everything = aligner_pb2.RenderRequest(
         lines=[_line(index, line) for index, line in enumerate(document["lines"])],
-        format=format_of(name),
-        options=options_of(karaoke),
         # Those written before it was kept have none.
         language=document.get("language", ""),
         title=media["title"],
         artist=media["artist"],
         duration=duration(media["duration_s"]),
     )
+    requests: list[aligner_pb2.RenderRequest] = []
+    for name, karaoke in formats.items():
+        request = aligner_pb2.RenderRequest(format=format_of(name), options=options_of(karaoke))
+        request.MergeFrom(everything)
+        requests.append(request)
+    return requests
 
 
 def _line(index: int, line: dict[str, Any]) -> aligner_pb2.Line:

@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from singscript_gateway.jobs.model import Text
 
-MAX_BYTES = 2_000_000
 MAX_WORDS = 20_000
+# All texts together must fit into a message to the aligner.
+MAX_CHARS = 500_000
+# A whole words.json of that many words, with as many that were heard.
+MAX_BYTES = 8_000_000
 # Times are kept in milliseconds.
 _DIGITS = 3
 
@@ -72,6 +75,8 @@ def faults(correction: Correction, document: dict[str, Any]) -> Iterator[Fault]:
     """All that is wrong with a correction of the words.json `document`."""
     if sum(len(line.words) for line in correction.lines) > MAX_WORDS:
         yield Fault("lines", f"There are more than {MAX_WORDS} words")
+    if sum(len(one.text) for line in correction.lines for one in (line, *line.words)) > MAX_CHARS:
+        yield Fault("lines", f"The texts of lines and words have more than {MAX_CHARS} characters")
     limit_s = _sound_s(document)
     before_s = 0.0
     for number, line in enumerate(correction.lines):
