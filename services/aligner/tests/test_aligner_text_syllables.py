@@ -21,6 +21,7 @@ from singscript_aligner.text.syllables import syllables
         ("en", "rhythm"),
         ("en", "could|n't"),
         ("en", "don’t"),
+        ("en", "weren’t"),
         ("en", "well-|known"),
         ("en-US", "ba|by"),
         ("en", "25"),

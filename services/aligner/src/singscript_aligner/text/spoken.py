@@ -36,7 +36,7 @@ def spoken(word: str, language: str) -> list[str]:
     text = word.replace("’", "'").replace("‘", "'").replace("−", "-").lower()
     if known := rules.abbreviations.get(_AROUND.sub("", text)):
         return _PIECE.findall(known)
-    text = _folded(text) if code == "en" else unicodedata.normalize("NFC", text)
+    text = _folded(text) if code == "en" else _composed(text)
     text = _CLOCK.sub(lambda m: f" {_clock(int(m[1]), int(m[2]), code, rules)} ", text)
     text = _number_pattern(code).sub(lambda m: f" {_number(m, code, rules)} ", text)
     for sign, name in rules.signs.items():
@@ -51,6 +51,12 @@ def _folded(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text.translate(_ENGLISH_LETTERS)).lower()
     plain = "".join(str(unicodedata.decimal(c, c)) for c in plain if not unicodedata.combining(c))
     return _NOT_ENGLISH.sub(" ", plain)
+
+
+def _composed(text: str) -> str:
+    """One form for each letter, digit and sign; º, ª and thin spaces stay, which say how a number is meant."""
+    text = "".join(c if c in "ºª" or c.isspace() else unicodedata.normalize("NFKC", c) for c in text)
+    return unicodedata.normalize("NFC", text)
 
 
 @cache

@@ -18,6 +18,7 @@ import regex
 _DICTIONARIES = {"en": ("en_US", "en_GB"), "de": ("de_DE",), "no": ("nb_NO",)}
 # "a-way", "o-ver", "e-ven", but not "used".
 _ENGLISH_FIRST_VOWEL = regex.compile(r"[aeiou](?=[bcdfghklmnprstvwz](?:[aiouy]|e[a-ce-rt-z]))", regex.IGNORECASE)
+_ENGLISH_SINGLE = ("aren't", "weren't")  # as sung; the dictionaries cut them
 # A word; an apostrophe inside belongs to it.
 _RUN = regex.compile(r"[\p{L}\p{M}]+(?:['’][\p{L}\p{M}]+)*")
 # "y" is no vowel before another one ("yes") and none alone; "could-n't" is two.
@@ -61,8 +62,8 @@ def _hyphenators(language: str) -> Sequence[pyphen.Pyphen]:
 
 def _cuts(letters: str, language: str, hyphenators: Sequence[pyphen.Pyphen]) -> set[int]:
     lower = letters.lower().replace("’", "'")
-    if len(lower) != len(letters):
-        return set()  # a letter that becomes two: the places would be wrong
+    if len(lower) != len(letters) or lower in _ENGLISH_SINGLE:
+        return set()  # of a letter that becomes two, the places would be wrong
     cuts = {int(at) for hyphenator in hyphenators for at in hyphenator.positions(lower)}
     return cuts | {1} if language.lower().startswith("en") and _ENGLISH_FIRST_VOWEL.match(lower) else cuts
 
