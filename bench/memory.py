@@ -1,14 +1,23 @@
-"""Peak memory of each service on a long input against a short one: the ratio must stay near 1.
+"""Peak memory on a long input against a short one: the ratio must stay near 1.
 
-    .venv/bin/python bench/memory.py [--long-min 60] [--short-min 5]
+    PYTHONPATH=tests/support .venv/bin/python bench/memory.py [--what job lyrics] [--long-min 60] [--short-min 5]
 
-The input is the demo, over and over, as one FLAC file; the engines are `passthrough` and `sphinx`, so that what
-grows is ours. Each length runs in a system of its own; the peak is that of a process and its children together.
+`job` is each service on a whole job. The input is the demo, over and over, as one FLAC file; the engines are
+`passthrough` and `sphinx`, so that what grows is ours. Each length runs in a system of its own; the peak is that of a
+process and its children together.
+
+`lyrics` is the aligner alone, given speech and all of its text and no transcript, which is the hardest for it: the
+spoken lines of tests/support over and over with pauses between. Each length runs in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,6 +25,7 @@ from contextlib import suppress
 from itertools import chain, repeat
 from pathlib import Path
 
+import alignment_truth
 import psutil
 from machine import machine
 from rich.console import Console
@@ -27,6 +37,7 @@ from singscript_standalone.client import Client
 from singscript_standalone.system import System, running
 
 DEMO = Path(__file__).parent.parent / "demo"
+MODELS = Path(__file__).parent.parent / "tests" / "support" / "models"
 RATE_HZ = 44_100
 
 
@@ -85,14 +96,57 @@ def measure(duration_s: float) -> tuple[dict[str, int], float]:
             return peaks.stop(), time.monotonic() - started_s
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short-min", type=float, default=5.0)
-    parser.add_argument("--long-min", type=float, default=60.0)
-    arguments = parser.parse_args()
-    short, short_took_s = measure(arguments.short_min * 60)
-    long, long_took_s = measure(arguments.long_min * 60)
-    table = Table("process", f"peak, {arguments.short_min:g} min", f"peak, {arguments.long_min:g} min", "ratio")
+def write_speech(folder: Path, duration_s: float) -> None:
+    """About `duration_s` of speech, speech.flac, and its text, lyrics.txt."""
+    piece = alignment_truth.read("normal")
+    pause_s = 10.0
+    piece = alignment_truth.repeated(piece, round(duration_s / (piece.duration_s + pause_s)), pause_s)
+    with FlacWriter(
+        folder / "speech.flac", sample_rate_hz=alignment_truth.SAMPLE_RATE_HZ, channels=1, bits=16
+    ) as writer:
+        writer.write(piece.samples[:, None])
+    (folder / "lyrics.txt").write_text(piece.lyrics)
+
+
+def align_child(folder: Path, engine: str) -> None:
+    """Aligns what `write_speech` wrote; prints peak memory, time, and how many words there were and were timed."""
+    from singscript_aligner.align import align_lyrics
+    from singscript_aligner.engines.sphinx import SphinxEngine
+    from singscript_aligner.engines.whisper import WhisperEngine
+    from singscript_aligner.lines import LineRules
+    from singscript_aligner.lyrics.reading import read_lyrics
+    from singscript_aligner.search import Engines
+    from singscript_aligner.spool import Spool
+    from singscript_aligner.words import Line
+
+    used = WhisperEngine(folder, "nano-whisper", 0.0) if engine == "whisper" else SphinxEngine()
+    lyrics = read_lyrics((folder / "lyrics.txt").read_text(), "en")
+    started_s = time.monotonic()
+    with Spool() as spool:
+        sound = decode(folder / "speech.flac", sample_rate_hz=alignment_truth.SAMPLE_RATE_HZ, channels=1)
+        samples = (block[:, 0] for block in sound)
+        out = align_lyrics(samples, lyrics, spool, Engines([used], "en"), LineRules())
+        timed = sum(len(item.words) for item in out if isinstance(item, Line))
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    words = sum(len(line.words) for line in lyrics)
+    print(json.dumps([peak_bytes, time.monotonic() - started_s, words, timed]))
+
+
+def measure_alignment(duration_s: float, engine: str) -> tuple[int, float, int, int]:
+    """As `align_child` prints it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        write_speech(Path(scratch), duration_s)
+        shutil.copy(MODELS / "nano-whisper.pt", scratch)
+        command = [sys.executable, __file__, "--child", scratch, engine]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        peak_bytes, took_s, words, timed = json.loads(done.stdout.splitlines()[-1])
+        return peak_bytes, took_s, words, timed
+
+
+def job_table(short_min: float, long_min: float) -> Table:
+    short, short_took_s = measure(short_min * 60)
+    long, long_took_s = measure(long_min * 60)
+    table = Table("process", f"peak, {short_min:g} min", f"peak, {long_min:g} min", "ratio")
     for name in short:
         table.add_row(
             name, f"{short[name] / 2**20:.0f} MiB", f"{long[name] / 2**20:.0f} MiB", f"{long[name] / short[name]:.2f}"
@@ -100,9 +154,35 @@ def main() -> None:
     table.add_row(
         "whole job took", f"{short_took_s:.0f} s", f"{long_took_s:.0f} s", f"{long_took_s / short_took_s:.2f}"
     )
+    return table
+
+
+def lyrics_table(engines: list[str], short_min: float, long_min: float) -> Table:
+    table = Table("aligner engine", "length", "words", "timed", "peak", "took")
+    for engine in engines:
+        for length_min in (short_min, long_min):
+            peak_bytes, took_s, words, timed = measure_alignment(length_min * 60, engine)
+            peak = f"{peak_bytes / 2**20:.0f} MiB"
+            table.add_row(engine, f"{length_min:g} min", f"{words}", f"{timed}", peak, f"{took_s:.0f} s")
+    return table
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--child"]:
+        align_child(Path(sys.argv[2]), sys.argv[3])
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--what", nargs="*", choices=("job", "lyrics"), default=["job", "lyrics"])
+    parser.add_argument("--engines", nargs="*", choices=("sphinx", "whisper"), default=["sphinx", "whisper"])
+    parser.add_argument("--short-min", type=float, default=5.0)
+    parser.add_argument("--long-min", type=float, default=60.0)
+    arguments = parser.parse_args()
     console = Console(width=100)
     console.print(machine(), highlight=False)
-    console.print(table)
+    if "job" in arguments.what:
+        console.print(job_table(arguments.short_min, arguments.long_min))
+    if "lyrics" in arguments.what:
+        console.print(lyrics_table(arguments.engines, arguments.short_min, arguments.long_min))
 
 
 if __name__ == "__main__":
