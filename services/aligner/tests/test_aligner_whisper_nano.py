@@ -88,6 +88,13 @@ def test_a_foreign_line_is_left_out(engine: WhisperEngine) -> None:
     assert kept == align(engine, samples, right)
 
 
+def test_words_after_a_line_that_is_not_given_do_not_begin_with_it(engine: WhisperEngine) -> None:
+    samples, lines = spoken("sung")
+    given = [line for i, line in enumerate(lines) if i % 3 != 1]
+    errors_s = sorted(map(abs, start_errors_s(given, align(engine, samples, texts(given)))))
+    assert errors_s[len(errors_s) * 9 // 10] < 0.7  # a line takes 2.5 s
+
+
 def test_a_text_of_another_song_is_not_found(engine: WhisperEngine) -> None:
     samples, _ = spoken("sung")
     search = engine.align(samples, [FOREIGN, FOREIGN[::-1]], "en")

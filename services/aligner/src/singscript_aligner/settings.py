@@ -33,6 +33,9 @@ class AlignerSettings(ServiceSettings, ModelSettings):
     )
     max_duration_s: float = Field(10_800.0, gt=0, description="Longer sound is refused with TOO_LONG.")
     line_chars: int = Field(42, ge=10, le=200, description="Characters in a line, where the lyrics are not given.")
+    lines_on_screen: int = Field(
+        2, ge=1, le=3, description="Lines that stand on the screen together, one above another."
+    )
     line_duration_s: float = Field(7.0, ge=1, description="A line takes at most this long.")
     line_min_duration_s: float = Field(1.0, ge=0, description="A line stays at least this long, where there is room.")
     reading_speed: float = Field(17.0, gt=0, description="Characters a second that a viewer can read.")
@@ -41,6 +44,7 @@ class AlignerSettings(ServiceSettings, ModelSettings):
     def line_rules(self) -> LineRules:
         return LineRules(
             max_chars=self.line_chars,
+            lines_on_screen=self.lines_on_screen,
             max_duration_s=self.line_duration_s,
             min_duration_s=self.line_min_duration_s,
             reading_speed=self.reading_speed,

@@ -41,8 +41,11 @@ _AHEAD_WORDS = 100
 _MOST_AHEAD = 3
 # Longer lines, as of prose, are searched in parts.
 _PART_WORDS = 12
-# The first word of a part holds the pause before it, but no more than this, or four times the usual word.
-_LONGEST_FIRST_S = 1.5
+# The first words of a part, one of which takes in what comes before it: a pause, or words that were not given. Such a
+# word is as many times as long as the usual one, within these bounds, and ends in the right place.
+_FIRST_WORDS = 3
+_LONG = 2.5
+_LEAST_LONG_S, _MOST_LONG_S = 0.9, 1.5
 
 Words = Sequence[str]
 Row = list[WordTime | None]
@@ -181,16 +184,15 @@ def _likely(row: Row) -> float:
 
 
 def _placed(row: Row, likely: float) -> Row:
-    """With the pause before the first word cut off, and a word that is unlikely placed by those beside it."""
-    lengths_s = [time.end_s - time.start_s for time in row if time]
-    longest_s = max(_LONGEST_FIRST_S, 4 * median(lengths_s))
-    first = next(time for time in row if time)
-    return [
-        time
-        and replace(
-            time,
-            start_s=max(time.start_s, time.end_s - longest_s) if time is first else time.start_s,
-            confidence=(time.confidence + likely) / 2,
-        )
-        for time in row
-    ]
+    """Without what the first words have taken in before them, and a word that is unlikely placed by those beside it."""
+    times = [time for time in row if time]
+    usual_s = median(time.end_s - time.start_s for time in times)
+    longest_s = min(max(_LONG * usual_s, _LEAST_LONG_S), _MOST_LONG_S)
+    long = [i for i, time in enumerate(times[:_FIRST_WORDS]) if time.end_s - time.start_s > longest_s]
+    if long:
+        next_s = times[long[-1]].end_s
+        for i in range(long[-1], -1, -1):
+            start_s = max(times[i].start_s, next_s - usual_s)
+            times[i], next_s = replace(times[i], start_s=start_s, end_s=next_s), start_s
+    given = iter(times)
+    return [time and replace(one := next(given), confidence=(one.confidence + likely) / 2) for time in row]
