@@ -103,11 +103,11 @@ def test_weights_that_cannot_be_loaded_are_told_and_not_tried_again(tmp_path: Pa
 
 
 def test_engines_by_name(tmp_path: Path) -> None:
-    choice = EngineChoice(("whisper", "sphinx"), tmp_path, "small", 0.0)
-    assert [engine.name for engine in choice.engines()] == ["whisper", "sphinx"]
+    choice = EngineChoice(("whisper", "ctc", "sphinx"), tmp_path, "small", 0.0)
+    assert [engine.name for engine in choice.engines()] == ["whisper", "ctc", "sphinx"]
     assert [engine.name for engine in choice.engines(["sphinx", "sphinx"])] == ["sphinx"]
     assert choice.engines()[0] is choice.engines()[0]
-    with pytest.raises(UnknownEngine, match="whisper, sphinx"):
+    with pytest.raises(UnknownEngine, match="ctc, whisper, sphinx"):
         choice.engines(["nonsense"])
 
 

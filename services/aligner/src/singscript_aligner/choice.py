@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from singscript_aligner.engines import Engine
+from singscript_aligner.engines.ctc import CtcEngine
 from singscript_aligner.engines.sphinx import SphinxEngine
 from singscript_aligner.engines.whisper import WhisperEngine
 from singscript_core.errors import InvalidInput
 
-NAMES = ("whisper", "sphinx")
+NAMES = ("ctc", "whisper", "sphinx")
 
 
 class UnknownEngine(InvalidInput):
@@ -35,6 +36,7 @@ class EngineChoice:
     def __init__(self, order: Sequence[str], models_dir: Path, whisper_model: str, whisper_idle_s: float) -> None:
         _check(order)
         self._order = tuple(order)
+        self._ctc = CtcEngine(models_dir)
         self._whisper = WhisperEngine(models_dir, whisper_model, whisper_idle_s)
 
     def engines(self, order: Sequence[str] = ()) -> list[Engine]:
@@ -46,7 +48,7 @@ class EngineChoice:
         _check(order)
         engines: dict[str, Engine] = {}
         for name in order or self._order:
-            engines[name] = self._whisper if name == "whisper" else SphinxEngine()
+            engines[name] = {"ctc": self._ctc, "whisper": self._whisper}.get(name) or SphinxEngine()
         return list(engines.values())
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ class AlignerSettings(ServiceSettings, ModelSettings):
     """Read from `SINGSCRIPT_<FIELD>`."""
 
     aligner_engines: Names = Field(
-        ("whisper", "sphinx"), min_length=1, description="Engines, tried in this order; separated by commas."
+        ("ctc", "whisper", "sphinx"), min_length=1, description="Engines, tried in this order; separated by commas."
     )
     whisper_model: str = Field(
         "small",
