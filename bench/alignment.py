@@ -130,29 +130,36 @@ def plain(word: str) -> str:
 
 
 def scored(piece: Piece, found: Sequence[Word], *, knows_lyrics: bool) -> Score:
-    """Pairs of equal words in order, such that most are paired, and of those ways the one with the nearest times."""
-    wanted = piece.known if knows_lyrics else piece.words
+    """Pairs of equal words in order, such that most are paired, and of those ways the one with the nearest times.
+
+    Who is given lyrics need not find the lines that they lack, but may.
+    """
+    wanted = [(word, not knows_lyrics or line.given is not None) for line in piece.lines for word in line.words]
     got = [word for word in found if plain(word.text)]
     # costs[i, j]: the first i wanted and j found; leaving out a word costs 1, a far pair still less than two such.
     costs = np.zeros((len(wanted) + 1, len(got) + 1))
     costs[:, 0], costs[0, :] = np.arange(len(wanted) + 1), np.arange(len(got) + 1)
     pairs = np.full((len(wanted), len(got)), math.inf)
-    for i, word in enumerate(wanted):
+    for i, (word, _) in enumerate(wanted):
         for j, other in enumerate(got):
             if plain(word.text) == plain(other.text):
                 pairs[i, j] = min(abs(word.start_s - other.start_s) / _FAR_S, 1.0)
             costs[i + 1, j + 1] = min(costs[i, j + 1] + 1, costs[i + 1, j] + 1, costs[i, j] + pairs[i, j])
     errors_s: list[float] = []
+    extra = len(got)
     i, j = len(wanted), len(got)
     while i and j:
         if costs[i, j] == costs[i - 1, j - 1] + pairs[i - 1, j - 1]:
             i, j = i - 1, j - 1
-            errors_s.append(abs(wanted[i].start_s - got[j].start_s))
+            word, is_known = wanted[i]
+            extra -= 1
+            if is_known:
+                errors_s.append(abs(word.start_s - got[j].start_s))
         elif costs[i, j] == costs[i - 1, j] + 1:
             i -= 1
         else:
             j -= 1
-    return Score(errors_s, len(wanted), len(got) - len(errors_s))
+    return Score(errors_s, sum(is_known for _, is_known in wanted), extra)
 
 
 # What runs in a child process.
