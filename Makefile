@@ -20,8 +20,8 @@ $(INSTALLED): $(SOURCES_OF_INSTALL)
 	@$(PYTHON) tools/setup.py
 	@touch $@
 
-run: $(INSTALLED)  ## the main job: make run [INPUT=link or file] [LYRICS=words.txt] [OUT=dir]
-	@$(BIN)/singscript run $(if $(INPUT),"$(INPUT)") $(if $(LYRICS),--lyrics "$(LYRICS)") $(if $(OUT),--out "$(OUT)")
+run: $(INSTALLED)  ## the main job: make run [INPUT=link or file] [LYRICS=words.txt] [FORMATS=srt,ass] [OUT=dir]
+	@$(BIN)/singscript run $(if $(INPUT),"$(INPUT)") $(if $(LYRICS),--lyrics "$(LYRICS)") $(if $(FORMATS),--format "$(FORMATS)") $(if $(OUT),--out "$(OUT)")
 
 up: $(INSTALLED)  ## keep everything running and print the address
 	@$(BIN)/singscript up

@@ -25,17 +25,19 @@ from singscript_core.events import EngineChosen, Progress, Warned
 Item = NDArray[np.float32] | HeardSegment
 Out = Line | Unsung | Unlisted | Progress | Warned | EngineChosen
 
-# Sound around what is searched: a second of it also shows how loud its surroundings are.
 _PAD_S = 0.2
 _WINDOW_PAD_S = 0.5
-_AROUND_S = 1.0
+# Around words that are put on their onsets: what is voice shows beside louder and softer sound.
+_AROUND_S = 2.0
 # A heard time is believed against the sound only when the two are further apart than any engine is wrong.
 _AGREE_S = 0.5
 _WINDOW_S = 15.0
 # Fewer words than this found between anchors, and the anchors were wrong.
 _FOUND_SHARE = 0.5
-# Lyrics are looked for again in so many stretches of voice without words, where nothing was heard that tells more.
+# Lines of a song are looked for again in so many stretches of voice without words, where nothing was heard that tells
+# more; in a longer text nothing comes again.
 _GAPS = 20
+_SONG_WORDS = 1000
 
 
 def align_heard(items: Iterator[Item], spool: Spool, engines: Engines, rules: LineRules) -> Iterator[Out]:
@@ -114,16 +116,16 @@ def align_lyrics(
     plan = windows(lines, heard, found, start_s, end_s, _WINDOW_S)
     times = yield from _search(plan, lines, language, spool, engines)
     if len(plan) > 1 and count(times) < _FOUND_SHARE * total:
-        whole = yield from _search([Window(0, len(lines), start_s, end_s)], lines, language, spool, engines)
+        whole = yield from _search([Window(0, len(lines), start_s, end_s)], lines, language, spool, engines, end_s)
         times = whole if count(whole) > count(times) else times
 
     guides = {word: heard[said] for word, said in found.items()}
     known = completed(lines, times, guides, spans, spread_all=not engines.searched)
-    known = without_moved(known, lyrics)
-    if not heard:
+    if not heard and total <= _SONG_WORDS:
         for gap_s in gaps([line.words for line in known], spans)[:_GAPS]:
-            more = yield from _search([Window(0, len(lyrics), *gap_s)], lyrics, language, spool, engines)
+            more = yield from _search([Window(0, len(lyrics), *gap_s)], lyrics, language, spool, engines, end_s)
             known = again(known, lyrics, more, gap_s)
+    known = without_moved(known, lyrics)
     yield from _shown([line for line in known if line.words], spool, rules)
     yield from (unsung for line in known for unsung in line.unsung)
     yield from _unlisted(heard, set(found.values()), known)
@@ -148,7 +150,7 @@ def _shown(known: Sequence[KnownLine], spool: Spool, rules: LineRules) -> Iterat
         words = words or in_order(line.words, after_s, spool.duration_s)
         if words:
             after_s = words[-1].end_s
-            yield from screen.push(words, line.text)
+            yield from screen.push(words, line.text, line.number)
         else:
             yield Unsung(line.number, join_words([word.text for word in line.words]))
     yield from screen.finish(spool.duration_s)
@@ -194,17 +196,25 @@ def _on_onsets(words: Sequence[AlignedWord], spool: Spool) -> list[AlignedWord]:
 
 
 def _search(
-    plan: Sequence[Window], lines: Sequence[LyricLine], language: str, spool: Spool, engines: Engines
+    plan: Sequence[Window],
+    lines: Sequence[LyricLine],
+    language: str,
+    spool: Spool,
+    engines: Engines,
+    done_s: float = 0.0,
 ) -> Generator[Out, None, Times]:
-    """Times of all words in seconds from the start of the sound, each window searched on its own."""
+    """Times of all words in seconds from the start of the sound, each window searched on its own.
+
+    Progress is reported from `done_s` on: what is searched again is not undone.
+    """
     found: Times = []
     for window in plan:
         texts = [line.words for line in lines[window.first_line : window.end_line]]
         from_s = max(0.0, window.start_s - _WINDOW_PAD_S)
         samples = spool.read(from_s, window.end_s + _WINDOW_PAD_S)
 
-        def progress(done_s: float, from_s: float = from_s) -> Progress:
-            return Progress(from_s + done_s, spool.duration_s)
+        def progress(step_s: float, from_s: float = from_s) -> Progress:
+            return Progress(max(done_s, from_s + step_s), spool.duration_s)
 
         times = yield from _with_progress(engines.align(samples, texts, language), progress)
         for i, line in enumerate(texts):

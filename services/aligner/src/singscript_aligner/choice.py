@@ -11,7 +11,7 @@ from singscript_aligner.engines.sphinx import SphinxEngine
 from singscript_aligner.engines.whisper import WhisperEngine
 from singscript_core.errors import InvalidInput
 
-NAMES = ("ctc", "whisper", "sphinx")
+NAMES = ("ctc", "sphinx", "whisper")
 
 
 class UnknownEngine(InvalidInput):
@@ -42,12 +42,16 @@ class EngineChoice:
     def engines(self, order: Sequence[str] = ()) -> list[Engine]:
         """All engines named, or those of the settings; for the use of one stream.
 
+        Of those of the settings, ctc is left out while nobody has given it weights and there is another.
+
         Raises:
             UnknownEngine.
         """
         _check(order)
+        if not order:
+            order = [name for name in self._order if name != "ctc" or self._ctc.has_weights] or self._order
         engines: dict[str, Engine] = {}
-        for name in order or self._order:
+        for name in order:
             engines[name] = {"ctc": self._ctc, "whisper": self._whisper}.get(name) or SphinxEngine()
         return list(engines.values())
 

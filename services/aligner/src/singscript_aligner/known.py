@@ -6,6 +6,7 @@ it keeps its place in the text of the line, but gets no time.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ Span = tuple[float, float]
 # The fastest that is sung, and what a letter takes in slow singing.
 _LEAST_WORD_S = 0.06
 _LETTER_S = 0.15
-# Voice of this length without a word is worth another look; a line is found there when its words fit this well.
-_GAP_S = 4.0
+# So much voice without a word is worth another look; fewer words of a line are found there by chance.
+_GAP_S = 1.5
 _LEAST_WORDS = 3
 
 
@@ -110,14 +111,13 @@ def without_moved(known: Sequence[KnownLine], lyrics: Sequence[LyricLine]) -> li
 
 
 def gaps(lines: Sequence[Sequence[AlignedWord]], spans: Sequence[Span]) -> list[Span]:
-    """Stretches of voice without a word that are long enough for a line."""
+    """Stretches between words, or before or after all of them, with voice enough for a line."""
     words = [word for line in lines for word in line]
     found: list[Span] = []
-    for start_s, end_s in spans:
-        inside = [(w.start_s, w.end_s) for w in words if w.end_s > start_s and w.start_s < end_s]
-        for (_, a_s), (b_s, _) in pairwise([(start_s, start_s), *inside, (end_s, end_s)]):
-            if b_s - a_s >= _GAP_S:
-                found.append((a_s, b_s))
+    for (_, a_s), (b_s, _) in pairwise([(0.0, 0.0), *((w.start_s, w.end_s) for w in words), (math.inf, math.inf)]):
+        voice = [(max(start, a_s), min(end, b_s)) for start, end in spans if start < b_s and end > a_s]
+        if sum(end - start for start, end in voice) >= _GAP_S:
+            found.append((voice[0][0], voice[-1][1]))
     return found
 
 

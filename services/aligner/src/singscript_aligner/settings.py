@@ -13,7 +13,9 @@ class AlignerSettings(ServiceSettings, ModelSettings):
     """Read from `SINGSCRIPT_<FIELD>`."""
 
     aligner_engines: Names = Field(
-        ("ctc", "whisper", "sphinx"), min_length=1, description="Engines, tried in this order; separated by commas."
+        ("ctc", "sphinx", "whisper"),
+        min_length=1,
+        description="Engines, tried in this order; separated by commas. What has no weights is passed over.",
     )
     whisper_model: str = Field(
         "small",

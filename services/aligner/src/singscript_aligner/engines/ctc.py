@@ -88,6 +88,11 @@ class CtcEngine:
 
         return "cuda" if torch.cuda.is_available() else "cpu"
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether any were put into the models folder, be they of use or not."""
+        return any(map(is_network, self._models_dir.glob("ctc*")))
+
     def problem(self) -> str:
         if importlib.util.find_spec("transformers") is None or importlib.util.find_spec("torch") is None:
             return "It is not installed; install singscript-aligner[ctc]."
