@@ -361,8 +361,9 @@ def load(folder: Path, name: str) -> Piece:
 def measured(folder: Path, method: Method, names: Sequence[str]) -> dict[str, Found]:
     """What the method found in each set. Runs this script as `--child` in a process of its own."""
     command = [sys.executable, __file__, "--child", str(folder), method.kind, method.engine, *names]
-    quiet = {**os.environ, "TQDM_DISABLE": "1"}
-    subprocess.run(command, check=True, timeout=TIMEOUT_S, stdout=subprocess.DEVNULL, env=quiet)
+    done = subprocess.run(command, timeout=TIMEOUT_S, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{method.name} failed:\n{done.stderr}")
     found: dict[str, Found] = {}
     for name in names:
         told = json.loads((folder / f"{method.name} {name}.json").read_text())

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain, repeat
 from pathlib import Path
@@ -38,6 +39,7 @@ from singscript_standalone.system import System, running
 
 DEMO = Path(__file__).parent.parent / "demo"
 MODELS = Path(__file__).parent.parent / "tests" / "support" / "models"
+ENGINES = ("sphinx", "whisper", "ctc")
 RATE_HZ = 44_100
 
 
@@ -111,6 +113,8 @@ def write_speech(folder: Path, duration_s: float) -> None:
 def align_child(folder: Path, engine: str) -> None:
     """Aligns what `write_speech` wrote; prints peak memory, time, and how many words there were and were timed."""
     from singscript_aligner.align import align_lyrics
+    from singscript_aligner.engines import Engine
+    from singscript_aligner.engines.ctc import CtcEngine
     from singscript_aligner.engines.sphinx import SphinxEngine
     from singscript_aligner.engines.whisper import WhisperEngine
     from singscript_aligner.lines import LineRules
@@ -119,13 +123,17 @@ def align_child(folder: Path, engine: str) -> None:
     from singscript_aligner.spool import Spool
     from singscript_aligner.words import Line
 
-    used = WhisperEngine(folder, "nano-whisper", 0.0) if engine == "whisper" else SphinxEngine()
+    engines: dict[str, Callable[[], Engine]] = {
+        "sphinx": SphinxEngine,
+        "whisper": lambda: WhisperEngine(folder, "nano-whisper", 0.0),
+        "ctc": lambda: CtcEngine(folder),
+    }
     lyrics = read_lyrics((folder / "lyrics.txt").read_text(), "en")
     started_s = time.monotonic()
     with Spool() as spool:
         sound = decode(folder / "speech.flac", sample_rate_hz=alignment_truth.SAMPLE_RATE_HZ, channels=1)
         samples = (block[:, 0] for block in sound)
-        out = align_lyrics(samples, lyrics, spool, Engines([used], "en"), LineRules())
+        out = align_lyrics(samples, lyrics, spool, Engines([engines[engine]()], "en"), LineRules())
         timed = sum(len(item.words) for item in out if isinstance(item, Line))
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     words = sum(len(line.words) for line in lyrics)
@@ -137,6 +145,7 @@ def measure_alignment(duration_s: float, engine: str) -> tuple[int, float, int, 
     with tempfile.TemporaryDirectory() as scratch:
         write_speech(Path(scratch), duration_s)
         shutil.copy(MODELS / "nano-whisper.pt", scratch)
+        shutil.copytree(MODELS / "nano-ctc", Path(scratch, "ctc-en"))
         command = [sys.executable, __file__, "--child", scratch, engine]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         peak_bytes, took_s, words, timed = json.loads(done.stdout.splitlines()[-1])
@@ -173,7 +182,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", nargs="*", choices=("job", "lyrics"), default=["job", "lyrics"])
-    parser.add_argument("--engines", nargs="*", choices=("sphinx", "whisper"), default=["sphinx", "whisper"])
+    parser.add_argument("--engines", nargs="*", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--short-min", type=float, default=5.0)
     parser.add_argument("--long-min", type=float, default=60.0)
     arguments = parser.parse_args()
