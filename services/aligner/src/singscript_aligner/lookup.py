@@ -39,6 +39,15 @@ class LookupDisabled(InvalidInput):
         super().__init__("This aligner does not look up lyrics. Send the lyrics, or set SINGSCRIPT_LYRICS_LOOKUP.")
 
 
+class LyricsNotFound(InvalidInput):
+    """Nobody knows the lyrics, and nothing was asked to hear the words."""
+
+    reason = "LYRICS_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("No lyrics of that song were found, and nothing hears its words here. Send the lyrics.")
+
+
 @dataclass(frozen=True, slots=True)
 class FoundLyrics:
     """Lyrics, and who has them.

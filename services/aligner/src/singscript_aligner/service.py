@@ -31,7 +31,7 @@ from singscript_aligner.contract import (
     read_sheet,
     unmatched_message,
 )
-from singscript_aligner.lookup import LookupDisabled, LookupFailed, look_up
+from singscript_aligner.lookup import LookupDisabled, LookupFailed, LyricsNotFound, look_up
 from singscript_aligner.lyrics.reading import LyricLine, read_lyrics
 from singscript_aligner.record import Record
 from singscript_aligner.search import Engines
@@ -100,7 +100,7 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
     ) -> AsyncGenerator[Response]:
         config = await first_config(request_iterator)
         language, formats = _checked(config)
-        lyrics = read_lyrics(config.lyrics, language)
+        lyrics = await asyncio.to_thread(read_lyrics, config.lyrics, language)
         if config.lyrics and not lyrics:
             raise InvalidInput("The lyrics have no words. Send a line of text for each line that is sung, or none.")
         if not lyrics and config.HasField("lookup") and not self._settings.lyrics_lookup:
@@ -115,7 +115,7 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
                     yield item.message
                 else:
                     first.append(item)
-            lyrics = lyrics or read_lyrics(record.lyrics, language)
+            lyrics = lyrics or await asyncio.to_thread(read_lyrics, record.lyrics, language)
             async for response in self._lines(config, lyrics, language, _after(first, source), record):
                 yield response
         if self._store:
@@ -134,16 +134,20 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
             if record.knows_media or not isinstance(item, Relay):
                 break
         artist, title = config.lookup.artist or record.artist, config.lookup.title or record.title
+        needed = config.WhichOneof("source") == "download"  # where nothing else knows the words
         try:
             allow = AllowList.parse(self._settings.download_allow_hosts)
-            found = await look_up(self._settings.lyrics_lookup, artist, title, record.total_s, allow)
+            record.found = await look_up(self._settings.lyrics_lookup, artist, title, record.total_s, allow)
         except LookupFailed as failure:
+            if needed:
+                raise
             warning = Warned(failure.reason, f"{failure.message} The words are those that were heard.")
         else:
-            if found and read_lyrics(found.text):
-                record.found = found
-                yield Relay(Response(lyrics=lyrics_message(found)))
+            if record.found:
+                yield Relay(Response(lyrics=lyrics_message(record.found)))
                 return
+            if needed:
+                raise LyricsNotFound
             warning = Warned(
                 "LYRICS_NOT_FOUND", "No lyrics of that song were found: the words are those that were heard."
             )
