@@ -1,0 +1,91 @@
+"""Known lines whose words were found in part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from singscript_aligner.engines import Times, WordTime
+from singscript_aligner.known import KnownLine, again, completed, gaps, without_moved
+from singscript_aligner.lyrics.reading import LyricLine
+from singscript_aligner.words import AlignedWord, HeardWord, Timing, Unsung
+
+SPANS = [(1.0, 9.0)]
+
+
+def line(text: str, number: int = 0, ad_libs: Sequence[int] = ()) -> LyricLine:
+    return LyricLine(text, tuple(text.split()), number, ad_libs=frozenset(ad_libs))
+
+
+def found(*rows: Sequence[tuple[float, float] | None]) -> Times:
+    return [[span and WordTime(*span, 0.9) for span in row] for row in rows]
+
+
+def complete(lines: Sequence[LyricLine], times: Times, guides: dict[int, HeardWord] | None = None) -> list[KnownLine]:
+    return completed(lines, times, guides or {}, SPANS, spread_all=False)
+
+
+def starts(known: KnownLine) -> list[tuple[str, float, Timing]]:
+    return [(word.text, round(word.start_s, 2), word.timing) for word in known.words]
+
+
+def test_a_word_between_two_has_the_room_between_them() -> None:
+    (known,) = complete([line("we go on")], found([(2.0, 2.5), None, (4.0, 4.5)]))
+    assert starts(known) == [
+        ("we", 2.0, Timing.ACOUSTIC),
+        ("go", 2.5, Timing.INTERPOLATED),
+        ("on", 4.0, Timing.ACOUSTIC),
+    ]
+    assert known.unsung == () and known.missing == 0
+
+
+def test_a_word_without_room_is_not_sung() -> None:
+    (known,) = complete([line("we really go")], found([(2.0, 2.5), None, (2.51, 3.0)]))
+    assert [word.text for word in known.words] == ["we", "go"]
+    assert known.text == "we really go" and known.unsung == (Unsung(0, "really"),) and known.missing == 1
+
+
+def test_words_at_the_ends_of_a_line_stay_near_it() -> None:
+    (known,) = complete([line("oh we go yeah")], found([None, (6.0, 6.2), (6.2, 6.5), None]))
+    assert known.words[0].start_s >= 5.4 and known.words[-1].end_s <= 7.2
+
+
+def test_in_silence_there_is_no_room() -> None:
+    (known,) = complete([line("we go yeah")], found([(8.0, 8.5), (8.5, 9.0), None]))
+    assert known.unsung == (Unsung(0, "yeah"),)
+
+
+def test_ad_libs_and_signs_are_not_missed() -> None:
+    known = complete([line("we (ooh) — go", ad_libs=[1])], found([(2.0, 2.5), None, None, (2.51, 3.0)]))[0]
+    assert known.unsung == (Unsung(0, "(ooh) —"),) and known.missing == 0
+
+
+def test_what_was_heard_stands_in_for_what_was_not_found() -> None:
+    guides = {1: HeardWord("go", 3.0, 3.4, 0.8)}
+    (known,) = complete([line("we go")], found([(2.0, 2.5), None]), guides)
+    assert known.words[1] == AlignedWord("go", 3.0, 3.4, 0.8, Timing.ANCHORED)
+
+
+def test_a_line_without_any_time_is_left_out() -> None:
+    known = complete([line("we go"), line("you stay", 1)], found([(2.0, 2.5), (2.5, 3.0)], [None, None]))
+    assert known[1].words == () and known[1].unsung == (Unsung(1, "you stay"),) and known[1].missing == 2
+
+
+def test_gaps_are_stretches_of_voice_without_words() -> None:
+    word = AlignedWord("we", 4.0, 4.5, 0.9, Timing.ACOUSTIC)
+    assert gaps([[word]], [(0.0, 3.0), (3.5, 5.0), (6.0, 6.5)]) == [(0.0, 4.0)]
+    assert gaps([], [(0.0, 1.0), (5.0, 5.4)]) == []
+
+
+def test_a_line_found_in_a_gap_stands_there_and_counts_as_moved_where_it_was_written() -> None:
+    lyrics = [line("carry me over water", 0), line("we go", 1)]
+    known = complete(lyrics, found([None] * 4, [(2.0, 2.2), (2.2, 2.4)]))
+    more = found([(5.0, 5.2), (5.2, 5.5), (5.5, 6.0), (6.0, 6.5)], [None, None])
+    sung = again(known, lyrics, more, (4.0, 8.0))
+    assert [(one.number, bool(one.words)) for one in sung] == [(0, False), (1, True), (0, True)]
+    kept = without_moved(sung, lyrics)
+    assert [one.number for one in kept] == [1, 0] and not any(one.unsung for one in kept)
+
+
+def test_a_few_words_in_a_gap_may_be_chance() -> None:
+    lyrics = [line("we go", 0)]
+    assert again([], lyrics, found([(5.0, 5.2), (5.2, 5.5)]), (4.0, 8.0)) == []
