@@ -158,7 +158,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SINGSCRIPT_MODELS_DIR"] = folder  # converted networks are kept there
-        for file in MODELS.glob("nano-*"):
+        for file in MODELS.glob("nano-*.*"):
             shutil.copy(file, folder)
         measure(Path(folder), truth, lyrics, table, separated)
     console = Console(width=120)
