@@ -49,6 +49,15 @@ def test_words_at_the_ends_of_a_line_stay_near_it() -> None:
     assert known.words[0].start_s >= 5.4 and known.words[-1].end_s <= 7.2
 
 
+def test_words_beyond_another_line_are_not_those_of_this_one() -> None:
+    lines, times = [line("my love is far off")], found([(1.2, 1.4), (1.4, 1.6), (5.6, 5.9), (5.9, 6.5), (6.5, 7.0)])
+    (known,) = complete(lines, times, {0: HeardWord("my", 5.1, 5.3, 0.8), 1: HeardWord("love", 5.3, 5.6, 0.8)})
+    assert [round(word.start_s, 2) for word in known.words] == [5.1, 5.3, 5.6, 5.9, 6.5]
+    # A pause, or a vowel that is held, is no other line.
+    (known,) = completed(lines, times, {}, [(1.0, 1.7), (5.0, 7.0)], spread_all=False)
+    assert known.words[0].start_s == 1.2
+
+
 def test_in_silence_there_is_no_room() -> None:
     (known,) = complete([line("we go yeah")], found([(8.0, 8.5), (8.5, 9.0), None]))
     assert known.unsung == (Unsung(0, "yeah"),)

@@ -87,9 +87,7 @@ def test_lines_that_are_not_written_are_reported(sung: Piece) -> None:
     check_aim(piece, out)
     unlisted = [item.text for item in out if isinstance(item, Unlisted)]
     unwritten = [" ".join(word.text for word in line.words) for line in piece.lines if line.given is None]
-    assert len(unlisted) == len(unwritten)
-    # Where such a line begins is less sure: words of the next line may sound alike.
-    assert all(told in line for told, line in zip(unlisted, unwritten, strict=True))
+    assert unlisted == unwritten
 
 
 def test_a_chorus_written_once_comes_each_time_it_is_sung() -> None:

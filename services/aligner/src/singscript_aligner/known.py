@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import median
 
-from singscript_aligner.engines import Times
+from singscript_aligner.engines import Times, WordTime
 from singscript_aligner.lyrics.reading import LyricLine
 from singscript_aligner.search import HEARD, SURE
 from singscript_aligner.text.words import join_words
@@ -25,6 +25,8 @@ Span = tuple[float, float]
 # The fastest that is sung, and what a letter takes in slow singing.
 _LEAST_WORD_S = 0.06
 _LETTER_S = 0.15
+# A held vowel, or a word that was not found, is no longer than this.
+_FOREIGN_S = 1.0
 # So much voice without a word is worth another look; fewer words of a line are found there by chance.
 _GAP_S = 1.5
 _LEAST_WORDS = 3
@@ -67,7 +69,7 @@ def completed(
     at = 0
     for line, row in zip(lines, times, strict=True):
         words: list[AlignedWord | None] = []
-        for text, time in zip(line.words, row, strict=True):
+        for text, time in zip(line.words, _in_one_place(row, spans), strict=True):
             if time and time.confidence >= HEARD:
                 words.append(AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC))
             elif guide := guides.get(at):
@@ -108,6 +110,23 @@ def without_moved(known: Sequence[KnownLine], lyrics: Sequence[LyricLine]) -> li
         else:
             kept.append(line)
     return kept
+
+
+def _in_one_place(row: Sequence[WordTime | None], spans: Sequence[Span]) -> list[WordTime | None]:
+    """The times of a line, without those on the far side of a stretch of voice that is none of its words.
+
+    There another line is sung that begins or ends alike.
+    """
+    found = [i for i, time in enumerate(row) if time]
+    parts: list[list[int]] = [found[:1]]
+    for before, i in pairwise(found):
+        a, b = row[before], row[i]
+        foreign_s = _voice_s(spans, a.end_s, b.start_s) if a and b else 0.0
+        if foreign_s > _FOREIGN_S * (i - before):
+            parts.append([])
+        parts[-1].append(i)
+    kept = max(parts, key=len)
+    return [time if i in kept else None for i, time in enumerate(row)]
 
 
 def gaps(lines: Sequence[Sequence[AlignedWord]], spans: Sequence[Span]) -> list[Span]:
@@ -158,7 +177,7 @@ def _filled(
         # At the ends of a line they are near the rest of it.
         start_s = before.end_s if before else max(after_s, (after.start_s if after else until_s) - reach_s)
         end_s = after.start_s if after else min(until_s, start_s + reach_s)
-        room_s = sum(max(0.0, min(b, end_s) - max(a, start_s)) for a, b in spans)
+        room_s = _voice_s(spans, start_s, end_s)
         sounding = sum(any(map(str.isalnum, text)) for text in texts)
         filled += _spread(texts, spans, start_s, end_s) if room_s >= _LEAST_WORD_S * sounding else [None] * len(texts)
     return filled
@@ -167,6 +186,11 @@ def _filled(
 def _spread(texts: Sequence[str], spans: Sequence[Span], start_s: float, end_s: float) -> list[AlignedWord | None]:
     times = spread([len(text) for text in texts], list(spans), start_s, max(start_s, end_s))
     return [AlignedWord(text, a, b, 0.0, Timing.INTERPOLATED) for text, (a, b) in zip(texts, times, strict=True)]
+
+
+def _voice_s(spans: Sequence[Span], start_s: float, end_s: float) -> float:
+    """How much voice there is between two moments."""
+    return sum(max(0.0, min(b, end_s) - max(a, start_s)) for a, b in spans)
 
 
 def _share(lines: Sequence[LyricLine], starts: Sequence[float | None], i: int, after_s: float, until_s: float) -> float:
