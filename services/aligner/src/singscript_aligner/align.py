@@ -31,6 +31,8 @@ _WINDOW_PAD_S = 0.5
 _AROUND_S = 2.0
 # A heard time is believed against the sound only when the two are further apart than any engine is wrong.
 _AGREE_S = 0.5
+# Of words that fit less than this every third or so was found further from its start than it was heard (bands, noise).
+_CLEAR = 0.3
 _WINDOW_S = 15.0
 # Fewer words than this found between anchors, and the anchors were wrong.
 _FOUND_SHARE = 0.5
@@ -173,7 +175,8 @@ def _refined(
     ]
     words: list[AlignedWord] = []
     for word, kept, time in zip(heard, as_heard, times[0] if times else [None] * len(heard), strict=True):
-        if time and (not segment.words or abs(from_s + time.start_s - word.start_s) <= _AGREE_S):
+        near = time is not None and abs(from_s + time.start_s - word.start_s) <= _AGREE_S
+        if time and (not segment.words or (near and time.confidence >= _CLEAR)):
             confidence = time.confidence if word.confidence is None else word.confidence
             kept = AlignedWord(word.text, from_s + time.start_s, from_s + time.end_s, confidence, Timing.ACOUSTIC)
         words.append(kept)
