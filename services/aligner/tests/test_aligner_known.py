@@ -74,6 +74,13 @@ def test_what_was_heard_stands_in_for_what_was_not_found() -> None:
     assert known.words[1] == AlignedWord("go", 3.0, 3.4, 0.8, Timing.ANCHORED)
 
 
+def test_what_was_heard_once_is_not_sung_twice() -> None:
+    lines, times = [line("we go", 0), line("we go", 1)], found([None, None], [(3.0, 3.4), (3.4, 4.0)])
+    known = complete(lines, times, {0: HeardWord("we", 3.0, 3.4, 0.8), 1: HeardWord("go", 3.4, 4.0, 0.8)})
+    assert known[0].words == () and known[0].missing == 2
+    assert [word.timing for word in known[1].words] == [Timing.ACOUSTIC, Timing.ACOUSTIC]
+
+
 def test_a_line_without_any_time_is_left_out() -> None:
     known = complete([line("we go"), line("you stay", 1)], found([(2.0, 2.5), (2.5, 3.0)], [None, None]))
     assert known[1].words == () and known[1].unsung == (Unsung(1, "you stay"),) and known[1].missing == 2

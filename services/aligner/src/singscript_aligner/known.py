@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from statistics import median
 
 from singscript_aligner.engines import Times, WordTime
@@ -65,11 +65,13 @@ def completed(
         spans: where there is voice.
         spread_all: lines without any time are spread over the voice between their neighbours.
     """
+    times = [_in_one_place(row, spans) for row in times]
+    guides = _in_their_place(guides, [time for row in times for time in row])
     placed: list[list[AlignedWord | None]] = []
     at = 0
     for line, row in zip(lines, times, strict=True):
         words: list[AlignedWord | None] = []
-        for text, time in zip(line.words, _in_one_place(row, spans), strict=True):
+        for text, time in zip(line.words, row, strict=True):
             if time and time.confidence >= HEARD:
                 words.append(AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC))
             elif guide := guides.get(at):
@@ -127,6 +129,19 @@ def _in_one_place(row: Sequence[WordTime | None], spans: Sequence[Span]) -> list
         parts[-1].append(i)
     kept = max(parts, key=len)
     return [time if i in kept else None for i, time in enumerate(row)]
+
+
+def _in_their_place(guides: Mapping[int, HeardWord], times: Sequence[WordTime | None]) -> dict[int, HeardWord]:
+    """The guides that lie between what was found before and after their words.
+
+    Where a line is written twice and sung once, what was heard may be taken for the one and found as the other.
+    """
+    sure = [time if time and time.confidence >= HEARD else None for time in times]
+    ends_s = list(accumulate((time.end_s if time else 0.0 for time in sure), max))
+    starts_s = list(accumulate((time.start_s if time else math.inf for time in reversed(sure)), min))[::-1]
+    return {
+        at: guide for at, guide in guides.items() if ends_s[at] <= (guide.start_s + guide.end_s) / 2 <= starts_s[at]
+    }
 
 
 def gaps(lines: Sequence[Sequence[AlignedWord]], spans: Sequence[Span]) -> list[Span]:
