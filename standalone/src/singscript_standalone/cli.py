@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -125,7 +126,7 @@ def run(
         raise typer.Exit(EXIT_USAGE)
     karaoke = {"fill": fill, "lead_in": lead_in, "syllables": syllables}
     options = {
-        "lyrics": _text(lyrics) if lyrics else None,
+        "lyrics": lyrics_text(lyrics) if lyrics else None,
         "language": language,
         "separator_engines": separator,
         "transcriber_engines": transcriber,
@@ -342,12 +343,19 @@ def _demo_song() -> Path:
     return demo.SONG
 
 
-def _text(path: Path) -> str:
+def lyrics_text(path: Path) -> str:
+    """Lyrics: UTF-8, or UTF-16 that begins with its mark, as editors on Windows write it."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        err_console.print(f"[red]The lyrics cannot be read:[/] {escape(str(error))}")
+        why = error.strerror if isinstance(error, OSError) else "This is no text in UTF-8. Save it as such."
+        err_console.print(f"[red]The lyrics {escape(str(path))} cannot be read:[/] {escape(str(why))}")
         raise typer.Exit(EXIT_USAGE) from None
+    if not text.strip():
+        err_console.print(f"[red]The lyrics {escape(str(path))} are empty.[/] Without --lyrics the words are guessed.")
+        raise typer.Exit(EXIT_USAGE)
+    return text
 
 
 def _name(source: str) -> str:
