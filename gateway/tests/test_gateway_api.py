@@ -147,6 +147,7 @@ async def test_list_by_state(client: httpx.AsyncClient, store: JobStore) -> None
 async def test_orders_that_make_no_sense(client: httpx.AsyncClient, order: dict[str, Any], field: str) -> None:
     body = is_problem(await client.post("/api/jobs", json=order), 422, "INVALID_INPUT")
     assert [error["field"] for error in body["errors"]] == [field]
+    assert not body["detail"].endswith("..")
     assert (await client.get("/api/jobs")).json()["jobs"] == []
 
 

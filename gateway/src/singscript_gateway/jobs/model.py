@@ -22,13 +22,13 @@ _SERVICE_STAGES = {
 
 def _without_nul(text: str) -> str:
     if "\0" in text:
-        raise ValueError("Text must not contain NUL characters.")
+        raise ValueError("Text must not contain NUL characters")
     return text
 
 
 def _each_once(formats: list[Format]) -> list[Format]:
     if len(set(formats)) < len(formats):
-        raise ValueError("A format is named twice.")
+        raise ValueError("A format is named twice")
     return formats
 
 
