@@ -105,3 +105,33 @@ def test_a_line_found_in_a_gap_stands_there_and_counts_as_moved_where_it_was_wri
 def test_a_few_words_in_a_gap_may_be_chance() -> None:
     lyrics = [line("we go", 0)]
     assert again([], lyrics, found([(5.0, 5.2), (5.2, 5.5)]), (4.0, 8.0)) == []
+
+
+def test_a_guide_that_lies_behind_the_next_line_is_none() -> None:
+    lines = [line("we go now", 0), line("we go now", 1)]
+    guides = {0: HeardWord("we", 2.0, 2.2), 1: HeardWord("go", 2.2, 2.4), 2: HeardWord("now", 2.4, 2.8)}
+    first, second = complete(lines, found([None] * 3, [(2.0, 2.2), (2.2, 2.4), (2.4, 2.8)]), guides)
+    assert first.words == () and first.unsung == (Unsung(0, "we go now"),)
+    assert [word.start_s for word in second.words] == [2.0, 2.2, 2.4]
+
+
+def test_a_word_that_was_only_squeezed_in_is_not_sung() -> None:
+    times: Times = [
+        [WordTime(2.0, 2.5, 0.9), WordTime(2.5, 2.6, 0.01), WordTime(2.6, 2.65, 0.02), WordTime(2.65, 3, 1)]
+    ]
+    (known,) = complete([line("we (yeah) really go", ad_libs=[1])], times)
+    assert [word.text for word in known.words] == ["we", "go"]
+    assert known.missing == 1, "an ad lib is not missed"
+    (known,) = complete(
+        [line("we (yeah) really go", ad_libs=[1])], [[*times[0][:1], WordTime(2.5, 2.9, 0.8), None, None]]
+    )
+    assert [word.text for word in known.words][:2] == ["we", "(yeah)"]
+
+
+def test_without_an_engine_lines_stand_at_the_times_that_came_with_them() -> None:
+    lines = [
+        LyricLine("we go", ("we", "go"), 0, start_s=3.0),
+        LyricLine("you stay", ("you", "stay"), 1, start_s=5.0, end_s=6.0),
+    ]
+    known = completed(lines, found([None] * 2, [None] * 2), {}, SPANS, spread_all=True)
+    assert [(one.words[0].start_s, one.words[-1].end_s) for one in known] == [(3.0, 5.0), (5.0, 6.0)]

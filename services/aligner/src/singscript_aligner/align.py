@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from singscript_aligner.engines import SAMPLE_RATE_HZ, Times
 from singscript_aligner.known import KnownLine, again, completed, gaps, without_moved
 from singscript_aligner.lines import Grouper, LineRules, Screen
+from singscript_aligner.lyrics.paragraphs import cut
 from singscript_aligner.lyrics.reading import LyricLine
 from singscript_aligner.matching import Window, matched, windows
 from singscript_aligner.onsets import snapped
@@ -91,9 +92,9 @@ def align_lyrics(
 ) -> Iterator[Out]:
     """Finds known lines in the sound, with what was heard as a guide; lines come out after the end of the sound.
 
-    Each line keeps its text, and comes once more where it is sung once more. Its words that are sung have their times;
-    the others come out as Unsung, and what was heard between the lines as Unlisted. Where no engine could search at
-    all, lines are spread over the voiced time.
+    Each line keeps its text, is cut where no screen holds it, and comes once more where it is sung once more. Its words
+    that are sung have their times; the others come out as Unsung, and what was heard between the lines as Unlisted.
+    Where no engine could search at all, lines are spread over the voiced time.
 
     Args:
         items, spool: as for `align_heard`.
@@ -107,6 +108,7 @@ def align_lyrics(
         else:
             spool.append(item)
     spans = voiced_spans(levels(spool.blocks(), SAMPLE_RATE_HZ))
+    lyrics = cut(lyrics, rules.max_chars, rules.lines_on_screen)
     lines, found = matched(lyrics, heard)
     total = sum(len(line.words) for line in lines)
     if not spans:
@@ -117,9 +119,14 @@ def align_lyrics(
     start_s, end_s = spans[0][0], spans[-1][1]
     plan = windows(lines, heard, found, start_s, end_s, _WINDOW_S)
     times = yield from _search(plan, lines, language, spool, engines)
-    if len(plan) > 1 and count(times) < _FOUND_SHARE * total:
-        whole = yield from _search([Window(0, len(lines), start_s, end_s)], lines, language, spool, engines, end_s)
-        times = whole if count(whole) > count(times) else times
+    others = [
+        [Window(0, len(lines), start_s, end_s)],
+        windows(lines, heard, found, start_s, end_s, _WINDOW_S, trusting=True),
+    ]
+    for other in others:
+        if other != plan and count(times) < _FOUND_SHARE * total:
+            again_times = yield from _search(other, lines, language, spool, engines, end_s)
+            times = again_times if count(again_times) > count(times) else times
 
     guides = {word: heard[said] for word, said in found.items()}
     known = completed(lines, times, guides, spans, spread_all=not engines.searched)

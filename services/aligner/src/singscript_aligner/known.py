@@ -24,7 +24,10 @@ Span = tuple[float, float]
 
 # The fastest that is sung, and what a letter takes in slow singing.
 _LEAST_WORD_S = 0.06
+_LEAST_LETTER_S = 0.025
 _LETTER_S = 0.15
+# A heard word may overlap the one before it by this much.
+_APART_S = 0.3
 # A held vowel, or a word that was not found, is no longer than this.
 _FOREIGN_S = 1.0
 # So much voice without a word is worth another look; fewer words of a line are found there by chance.
@@ -67,22 +70,7 @@ def completed(
     """
     times = [_in_one_place(row, spans) for row in times]
     guides = _in_their_place(guides, [time for row in times for time in row])
-    placed: list[list[AlignedWord | None]] = []
-    at = 0
-    for line, row in zip(lines, times, strict=True):
-        words: list[AlignedWord | None] = []
-        for text, time in zip(line.words, row, strict=True):
-            if time and time.confidence >= HEARD:
-                words.append(AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC))
-            elif guide := guides.get(at):
-                confidence = SURE if guide.confidence is None else guide.confidence
-                words.append(AlignedWord(text, guide.start_s, guide.end_s, confidence, Timing.ANCHORED))
-            elif time:
-                words.append(AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC))
-            else:
-                words.append(None)
-            at += 1
-        placed.append(words)
+    placed = _placed(lines, times, guides, spans)
     starts = [next((word.start_s for word in words if word), None) for words in placed]
     known: list[KnownLine] = []
     end_s = spans[0][0]
@@ -91,7 +79,8 @@ def completed(
         if starts[i] is not None:
             words = _filled(line, words, spans, end_s, max(end_s, next_s))
         elif spread_all:
-            words = _spread(line.words, spans, end_s, _share(lines, starts, i, end_s, max(end_s, next_s)))
+            start_s, stop_s = _share(lines, starts, i, end_s, max(end_s, next_s))
+            words = _spread(line.words, spans, start_s, stop_s)
         end_s = max([end_s, *(word.end_s for word in words if word)])
         known.append(_known(line, words))
     return known
@@ -103,15 +92,51 @@ def without_moved(known: Sequence[KnownLine], lyrics: Sequence[LyricLine]) -> li
     Args:
         lyrics: the lines as they are written, none of them sung again.
     """
-    copies = Counter(line.number for line in known) - Counter(line.number for line in lyrics)
-    sung = {line.number for line in known if line.words}
+    copies = Counter((line.number, line.text) for line in known) - Counter((line.number, line.text) for line in lyrics)
+    sung = {(line.number, line.text) for line in known if line.words}
     kept: list[KnownLine] = []
     for line in known:
-        if not line.words and line.number in sung and copies[line.number]:
-            copies[line.number] -= 1
+        name = line.number, line.text
+        if not line.words and name in sung and copies[name]:
+            copies[name] -= 1
         else:
             kept.append(line)
     return kept
+
+
+def _placed(
+    lines: Sequence[LyricLine], times: Times, guides: Mapping[int, HeardWord], spans: Sequence[Span]
+) -> list[list[AlignedWord | None]]:
+    """The words that an engine found, and those that were heard in an order that fits them."""
+    found = [_in_one_place(row, spans) for row in times]
+    flat = [(i, j, time) for i, row in enumerate(found) for j, time in enumerate(row)]
+    after_s = list(accumulate((time.end_s if time else 0.0 for _, _, time in flat), max, initial=0.0))
+    starts_s = [time.start_s if time else math.inf for _, _, time in flat]
+    before_s = list(accumulate(reversed(starts_s), min, initial=math.inf))[::-1][1:]
+    placed: list[list[AlignedWord | None]] = [[] for _ in lines]
+    for at, (i, j, time) in enumerate(flat):
+        text, guide = lines[i].words[j], guides.get(at)
+        fits = guide is not None and after_s[at] - _APART_S <= guide.start_s <= before_s[at]
+        word = None
+        if time and time.confidence >= HEARD:
+            word = AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC)
+        elif guide and fits:
+            confidence = SURE if guide.confidence is None else guide.confidence
+            word = AlignedWord(text, guide.start_s, guide.end_s, confidence, Timing.ANCHORED)
+        elif time and not _squeezed(lines[i], j, time):
+            word = AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC)
+        placed[i].append(word)
+    return placed
+
+
+def _squeezed(line: LyricLine, at: int, time: WordTime) -> bool:
+    """Whether a word that hardly fits has a place only because every word of its line had to have one."""
+    return at in line.ad_libs or time.end_s - time.start_s < _least_s(line.words[at])
+
+
+def _least_s(word: str) -> float:
+    """What a word takes at least, however fast it is said."""
+    return max(_LEAST_WORD_S, _LEAST_LETTER_S * sum(map(str.isalnum, word)))
 
 
 def _in_one_place(row: Sequence[WordTime | None], spans: Sequence[Span]) -> list[WordTime | None]:
@@ -193,8 +218,10 @@ def _filled(
         start_s = before.end_s if before else max(after_s, (after.start_s if after else until_s) - reach_s)
         end_s = after.start_s if after else min(until_s, start_s + reach_s)
         room_s = _voice_s(spans, start_s, end_s)
-        sounding = sum(any(map(str.isalnum, text)) for text in texts)
-        filled += _spread(texts, spans, start_s, end_s) if room_s >= _LEAST_WORD_S * sounding else [None] * len(texts)
+        least_s = sum(_least_s(text) for text in texts if any(map(str.isalnum, text)))
+        optional = all(i in line.ad_libs for i in run)
+        enough = room_s >= least_s and not optional
+        filled += _spread(texts, spans, start_s, end_s) if enough else [None] * len(texts)
     return filled
 
 
@@ -208,15 +235,21 @@ def _voice_s(spans: Sequence[Span], start_s: float, end_s: float) -> float:
     return sum(max(0.0, min(b, end_s) - max(a, start_s)) for a, b in spans)
 
 
-def _share(lines: Sequence[LyricLine], starts: Sequence[float | None], i: int, after_s: float, until_s: float) -> float:
-    """Where line `i` ends when it shares the time with the lines after it that have none either."""
+def _share(lines: Sequence[LyricLine], starts: Sequence[float | None], i: int, after_s: float, until_s: float) -> Span:
+    """Where line `i` lies when it shares the time with the lines after it that have none; its own times come first."""
+    own_s = lines[i].start_s
+    if own_s is not None and after_s <= own_s < until_s:
+        next_s = next((line.start_s for line in lines[i + 1 :] if line.start_s is not None), until_s)
+        end_s = lines[i].end_s
+        return own_s, max(own_s, min(until_s, next_s, math.inf if end_s is None else end_s))
     run = [lines[i]]
     for line, start in zip(lines[i + 1 :], starts[i + 1 :], strict=True):
-        if start is not None:
+        if start is not None or line.start_s is not None:
+            until_s = min(until_s, max(after_s, until_s if line.start_s is None else line.start_s))
             break
         run.append(line)
     letters = [sum(map(len, line.words)) for line in run]
-    return after_s + (until_s - after_s) * letters[0] / max(1, sum(letters))
+    return after_s, after_s + (until_s - after_s) * letters[0] / max(1, sum(letters))
 
 
 def _known(line: LyricLine, words: Sequence[AlignedWord | None]) -> KnownLine:

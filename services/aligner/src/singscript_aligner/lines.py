@@ -21,8 +21,8 @@ from singscript_aligner.text.phrases import inside_phrases
 from singscript_aligner.text.words import join_words, parted
 from singscript_aligner.words import AlignedWord, Line
 
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]」』]*$")
-_CLAUSE_END = re.compile(r"[,;:—–、，；：][\"'”’)\]」』]*$")
+SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]」』]*$")
+CLAUSE_END = re.compile(r"[,;:—–、，；：][\"'”’)\]」』]*$")
 _CAPITAL = re.compile(r"[\"'“‘(\[¿¡]*(?!I\b)[^\W\d_]")
 _ABBREVIATIONS = {name for language in LANGUAGES.values() for name in language.abbreviations}
 
@@ -253,9 +253,9 @@ class Screen:
 
 
 def _worth_of_end(word: str) -> float:
-    if _SENTENCE_END.search(word) and word.lower() not in _ABBREVIATIONS:
+    if SENTENCE_END.search(word) and word.lower() not in _ABBREVIATIONS:
         return _SENTENCE_WORTH
-    return _CLAUSE_WORTH if _CLAUSE_END.search(word) else 0.0
+    return _CLAUSE_WORTH if CLAUSE_END.search(word) else 0.0
 
 
 def _starts_with_capital(word: str) -> bool:

@@ -32,8 +32,7 @@ _SAME_LINE = 0.7
 _LEAST_LETTERS = 8
 # Of lines that fit alike the one after the last is taken.
 _GOES_ON = 0.1
-# Times that came with the lyrics are believed where they lie this close to what was heard, once shifted; or, with
-# nothing heard, looked around that far.
+# Times that came with the lyrics are believed where, once shifted, most lie this close to what was heard.
 _TIMES_AGREE_S = 1.5
 
 
@@ -68,17 +67,20 @@ def windows(
     start_s: float,
     end_s: float,
     least_s: float,
+    *,
+    trusting: bool = False,
 ) -> list[Window]:
     """Cuts lyrics and sound where a line surely starts: between near anchors, or where the lyrics' own times say so.
 
     Args:
         found: from `matched`, over the words of all lines in a row.
+        trusting: times of the lyrics count also where nothing that was heard confirms them.
         start_s, end_s: where the voice begins and ends.
         least_s: no window is cut shorter than this.
     """
     pieces: list[Window] = []
     first, from_s = 0, start_s
-    starts_s = _own_starts(lines, heard, found)
+    starts_s = _own_starts(lines, heard, found, trusting=trusting)
     indices = sorted(found)
     for number, at in enumerate(_firsts(lines)):
         position = bisect_left(indices, at)
@@ -95,7 +97,7 @@ def windows(
 
 
 def _own_starts(
-    lines: Sequence[LyricLine], heard: Sequence[HeardWord], found: dict[int, int]
+    lines: Sequence[LyricLine], heard: Sequence[HeardWord], found: dict[int, int], *, trusting: bool
 ) -> Sequence[float | None]:
     """When each line starts by the times that came with it, moved to fit what was heard; all None if they do not fit.
 
@@ -107,7 +109,8 @@ def _own_starts(
         if line.start_s is not None and at in found
     ]
     shift_s = median(shifts) if shifts else 0.0
-    if shifts and 2 * sum(abs(one - shift_s) <= _TIMES_AGREE_S for one in shifts) < len(shifts):
+    agreeing = sum(abs(one - shift_s) <= _TIMES_AGREE_S for one in shifts)
+    if 2 * agreeing < len(shifts) or not (shifts or trusting):
         return [None] * len(lines)
     starts: list[float | None] = [None if line.start_s is None else line.start_s + shift_s for line in lines]
     # A line that is sung again has the time of its first: only rising times can be meant.
