@@ -67,6 +67,11 @@ def changed(*path: Any, to: Any = None) -> dict[str, Any]:
     return document
 
 
+def respelled(text: str) -> dict[str, Any]:
+    """WORDS with another last word."""
+    return changed("lines", 1, to=WORDS["lines"][1] | {"text": text, "words": [word(text, 3.0, 3.5)]})
+
+
 def is_problem(response: httpx.Response, status: int, reason: str) -> dict[str, Any]:
     body = response.json()
     assert (response.status_code, body["reason"]) == (status, reason), body
@@ -168,7 +173,7 @@ async def test_what_the_words_were_before_stays(
 ) -> None:
     before = {a.name: a.key for a in await store.artifacts(job.id)}
     for revision, text in enumerate(("uno", "eins"), 1):
-        assert (await put(client, job, changed("lines", 1, "text", to=text), revision)).status_code == 200
+        assert (await put(client, job, respelled(text), revision)).status_code == 200
     url = f"/api/jobs/{job.id}/words"
     for revision, text in ((1, "three"), (2, "uno"), (3, "eins")):
         answer = await client.get(url, params={"revision": revision})
@@ -207,7 +212,7 @@ async def test_of_two_at_once_one_wins(client: httpx.AsyncClient, job: Job, alig
 
     aligner.before_render = meet
     texts = ("ours", "theirs")
-    answers = await asyncio.gather(*(put(client, job, changed("lines", 1, "text", to=text)) for text in texts))
+    answers = await asyncio.gather(*(put(client, job, respelled(text)) for text in texts))
     assert sorted(answer.status_code for answer in answers) == [200, 412]
     winner = texts[[answer.status_code for answer in answers].index(200)]
     etag, document = await words_of(client, job)
@@ -221,7 +226,7 @@ async def test_files_of_words_that_were_corrected_meanwhile_are_made_again(
 ) -> None:
     async def correct_first() -> None:
         aligner.before_render = None
-        assert (await put(client, job, changed("lines", 1, "text", to="drei"))).status_code == 200
+        assert (await put(client, job, respelled("drei"))).status_code == 200
 
     aligner.before_render = correct_first
     answer = await client.post(f"/api/jobs/{job.id}/render", json={"formats": ["vtt"]})
@@ -237,7 +242,7 @@ async def test_a_format_that_was_asked_for_meanwhile_is_corrected_too(
         assert (await client.post(f"/api/jobs/{job.id}/render", json={"formats": ["vtt"]})).status_code == 200
 
     aligner.before_render = render_first
-    answer = await put(client, job, changed("lines", 1, "text", to="drei"))
+    answer = await put(client, job, respelled("drei"))
     assert (answer.status_code, answer.json()["revision"]) == (200, 2)
     assert "drei" in await file(client, job, "lyrics.vtt")
 
@@ -256,7 +261,7 @@ async def test_more_formats_of_the_words_as_they_stand(
 
     # Each file keeps its look when the words are corrected.
     aligner.rendered.clear()
-    assert (await put(client, job, changed("lines", 1, "text", to="drei"))).status_code == 200
+    assert (await put(client, job, respelled("drei"))).status_code == 200
     step = aligner_pb2.RenderOptions(fill=aligner_pb2.KARAOKE_FILL_STEP, syllables=True)
     sweep = aligner_pb2.RenderOptions(fill=aligner_pb2.KARAOKE_FILL_SWEEP, lead_in=True)
     looks = {aligner_pb2.SubtitleFormat.Name(r.format)[16:]: r.options for r in aligner.rendered}
@@ -363,7 +368,7 @@ async def test_jobs_of_before_have_srt(store: JobStore, job: Job, database_url: 
 # -- what a correction may hold
 
 
-LONG = [{"text": "x", "words": [word("x", 1.0, 1.0)] * MAX_WORDS}] * 2
+LONG = [{"text": "x" * 1000, "words": [word("x", 1.0, 1.0)] * 1000}] * (2 * MAX_WORDS // 1000)
 
 
 @pytest.mark.parametrize(
@@ -378,6 +383,8 @@ LONG = [{"text": "x", "words": [word("x", 1.0, 1.0)] * MAX_WORDS}] * 2
         (changed("lines", 0, "lyrics_line", to=-1), "lines[0].lyrics_line"),
         (changed("lines", 0, "words", 1, "text", to="\0"), "lines[0].words[1].text"),
         (changed("lines", 0, "words", 1, "text", to=""), "lines[0].words[1].text"),
+        (changed("lines", 0, "words", 1, "text", to="too"), "lines[0].words[1].text"),
+        (changed("lines", 0, "text", to="two one"), "lines[0].words[1].text"),
         (changed("lines", 0, "words", 1, "start_s", to=...), "lines[0].words[1].start_s"),
         (changed("lines", 0, "words", 1, "start_s", to=-0.1), "lines[0].words[1].start_s"),
         (changed("lines", 0, "words", 1, "start_s", to=1.39), "lines[0].words[1].start_s"),
@@ -414,7 +421,7 @@ async def test_corrections_have_a_size(client: httpx.AsyncClient, job: Job) -> N
 
 def test_words_of_all_lines_are_counted_together() -> None:
     assert next(faults(Correction.model_validate({"lines": LONG}), WORDS)).field == "lines"
-    assert not list(faults(Correction.model_validate({"lines": LONG[:1]}), WORDS))
+    assert not list(faults(Correction.model_validate({"lines": LONG[: len(LONG) // 2]}), WORDS))
 
 
 def test_texts_of_all_lines_are_counted_together() -> None:

@@ -78,6 +78,7 @@ def faults(correction: Correction, document: dict[str, Any]) -> Iterator[Fault]:
     if sum(len(one.text) for line in correction.lines for one in (line, *line.words)) > MAX_CHARS:
         yield Fault("lines", f"The texts of lines and words have more than {MAX_CHARS} characters")
     limit_s = _sound_s(document)
+    standing = {_texts(line["text"], [word["text"] for word in line["words"]]) for line in document["lines"]}
     before_s = 0.0
     for number, line in enumerate(correction.lines):
         place = f"lines[{number}]"
@@ -93,6 +94,8 @@ def faults(correction: Correction, document: dict[str, Any]) -> Iterator[Fault]:
         elif end_s > limit_s:
             yield Fault(f"{place}.end_s", f"The sound has only {limit_s:g} s")
         yield from _faults_of_words(place, line.words, start_s, end_s)
+        if _texts(line.text, [word.text for word in line.words]) not in standing:
+            yield from _faults_of_text(place, line)
 
 
 def _faults_of_words(place: str, words: list[CorrectedWord], start_s: float, end_s: float) -> Iterator[Fault]:
@@ -108,6 +111,22 @@ def _faults_of_words(place: str, words: list[CorrectedWord], start_s: float, end
         elif word.end_s > end_s:
             yield Fault(f"{place}.words[{number}].end_s", "The word ends after its line")
         before_s = max(before_s, word.end_s)
+
+
+def _faults_of_text(place: str, line: CorrectedLine) -> Iterator[Fault]:
+    """A file shows the text of a line: a word that is corrected in one of the two alone would stand there twice."""
+    at = 0
+    for number, word in enumerate(line.words):
+        found = line.text.find(word.text, at)
+        if found < 0:
+            field = f"{place}.words[{number}].text"
+            yield Fault(field, f'The text of the line does not have "{word.text[:40]}" there; correct it in both')
+        else:
+            at = found + len(word.text)
+
+
+def _texts(line: str, words: list[str]) -> tuple[str, ...]:
+    return line, *words
 
 
 def corrected(document: dict[str, Any], correction: Correction, revision: int) -> dict[str, Any]:
