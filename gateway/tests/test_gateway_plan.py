@@ -54,7 +54,7 @@ def test_a_link_becomes_the_whole_chain_in_one_call() -> None:
 
 def test_an_upload_is_called_by_its_file_name_unless_it_was_given_a_title() -> None:
     upload = Upload(key="upload/1/original", file_name="a song.mp3", size_bytes=1)
-    for title, called in ((None, "a song.mp3"), ("My song", "My song")):
+    for title, called in ((None, "a song"), ("My song", "My song")):
         download = plan(JobRequest(upload=upload, title=title)).config.transcribe.separate.download
         assert (download.object.key, download.title) == ("upload/1/original", called)
 

@@ -280,3 +280,8 @@ def test_times_of_a_sorted_lrc_rise(lines: list[tuple[int, str]]) -> None:
     text = "\n".join(f"[{at // 6000:02}:{at // 100 % 60:02}.{at % 100:02}]{line}" for at, line in lines)
     read = read_lyrics(text)
     assert [(line.text, line.start_s) for line in read] == [(line, pytest.approx(at / 100)) for at, line in lines]
+
+
+def test_no_space_is_left_before_a_stop_where_a_bracket_was() -> None:
+    (line,) = read_lyrics("by the river [laughs]. Go [x] on!")
+    assert (line.text, line.words) == ("by the river. Go on!", ("by", "the", "river.", "Go", "on!"))

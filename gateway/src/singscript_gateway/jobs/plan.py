@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from singscript.aligner.v1 import aligner_pb2
 from singscript.downloader.v1 import downloader_pb2
 from singscript.media.v1 import media_pb2
@@ -31,7 +33,7 @@ def plan(request: JobRequest) -> aligner_pb2.AlignRequest:
     """The whole chain in one call: align what is transcribed of what is separated of what is downloaded."""
     if request.upload:
         stored = media_pb2.StoredObject(key=request.upload.key)
-        title = request.title or request.upload.file_name
+        title = request.title or PurePath(request.upload.file_name).stem
         source = downloader_pb2.DownloadRequest(object=stored, title=title)
     else:
         source = downloader_pb2.DownloadRequest(url=request.url or "", title=request.title or "")

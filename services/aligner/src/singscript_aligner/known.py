@@ -7,6 +7,7 @@ it keeps its place in the text of the line, but gets no time.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,6 @@ Span = tuple[float, float]
 _LEAST_WORD_S = 0.06
 _LEAST_LETTER_S = 0.025
 _LETTER_S = 0.15
-# A heard word may overlap the one before it by this much.
-_APART_S = 0.3
 # A held vowel, or a word that was not found, is no longer than this.
 _FOREIGN_S = 1.0
 # So much voice without a word is worth another look; fewer words of a line are found there by chance.
@@ -70,7 +69,7 @@ def completed(
     """
     times = [_in_one_place(row, spans) for row in times]
     guides = _in_their_place(guides, [time for row in times for time in row])
-    placed = _placed(lines, times, guides, spans)
+    placed = _placed(lines, times, guides)
     starts = [next((word.start_s for word in words if word), None) for words in placed]
     known: list[KnownLine] = []
     end_s = spans[0][0]
@@ -105,27 +104,24 @@ def without_moved(known: Sequence[KnownLine], lyrics: Sequence[LyricLine]) -> li
 
 
 def _placed(
-    lines: Sequence[LyricLine], times: Times, guides: Mapping[int, HeardWord], spans: Sequence[Span]
+    lines: Sequence[LyricLine], times: Times, guides: Mapping[int, HeardWord]
 ) -> list[list[AlignedWord | None]]:
-    """The words that an engine found, and those that were heard in an order that fits them."""
-    found = [_in_one_place(row, spans) for row in times]
-    flat = [(i, j, time) for i, row in enumerate(found) for j, time in enumerate(row)]
-    after_s = list(accumulate((time.end_s if time else 0.0 for _, _, time in flat), max, initial=0.0))
-    starts_s = [time.start_s if time else math.inf for _, _, time in flat]
-    before_s = list(accumulate(reversed(starts_s), min, initial=math.inf))[::-1][1:]
-    placed: list[list[AlignedWord | None]] = [[] for _ in lines]
-    for at, (i, j, time) in enumerate(flat):
-        text, guide = lines[i].words[j], guides.get(at)
-        fits = guide is not None and after_s[at] - _APART_S <= guide.start_s <= before_s[at]
-        word = None
-        if time and time.confidence >= HEARD:
-            word = AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC)
-        elif guide and fits:
-            confidence = SURE if guide.confidence is None else guide.confidence
-            word = AlignedWord(text, guide.start_s, guide.end_s, confidence, Timing.ANCHORED)
-        elif time and not _squeezed(lines[i], j, time):
-            word = AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC)
-        placed[i].append(word)
+    """The words that were found, and those that were heard."""
+    placed: list[list[AlignedWord | None]] = []
+    at = 0
+    for line, row in zip(lines, times, strict=True):
+        words: list[AlignedWord | None] = []
+        for place, (text, time) in enumerate(zip(line.words, row, strict=True)):
+            guide = guides.get(at)
+            if time and (time.confidence >= HEARD or not (guide or _squeezed(line, place, time))):
+                words.append(AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC))
+            elif guide:
+                confidence = SURE if guide.confidence is None else guide.confidence
+                words.append(AlignedWord(text, guide.start_s, guide.end_s, confidence, Timing.ANCHORED))
+            else:
+                words.append(None)
+            at += 1
+        placed.append(words)
     return placed
 
 
@@ -232,7 +228,9 @@ def _spread(texts: Sequence[str], spans: Sequence[Span], start_s: float, end_s: 
 
 def _voice_s(spans: Sequence[Span], start_s: float, end_s: float) -> float:
     """How much voice there is between two moments."""
-    return sum(max(0.0, min(b, end_s) - max(a, start_s)) for a, b in spans)
+    first = bisect_right(spans, start_s, key=lambda span: span[1])
+    last = bisect_left(spans, end_s, lo=first, key=lambda span: span[0])
+    return sum(min(b, end_s) - max(a, start_s) for a, b in spans[first:last])
 
 
 def _share(lines: Sequence[LyricLine], starts: Sequence[float | None], i: int, after_s: float, until_s: float) -> Span:

@@ -36,7 +36,10 @@ class LookupDisabled(InvalidInput):
     reason = "LYRICS_LOOKUP_DISABLED"
 
     def __init__(self) -> None:
-        super().__init__("This aligner does not look up lyrics. Send the lyrics, or set SINGSCRIPT_LYRICS_LOOKUP.")
+        super().__init__(
+            "This aligner does not look up lyrics. Send the lyrics, or have the operator set SINGSCRIPT_LYRICS_LOOKUP "
+            "to a server such as https://lrclib.net."
+        )
 
 
 class LyricsNotFound(InvalidInput):

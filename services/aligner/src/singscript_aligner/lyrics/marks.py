@@ -46,6 +46,7 @@ _BARE_TIMES = re.compile(r" (?:[x×](\d{1,2})|(?<!\d )[x×] (\d{1,2})|(\d{1,2})[
 _LONE_TIMES = re.compile(r"(?:[x×] ?(\d{1,3})|(\d{1,3}) ?[x×])([.,:]?)", re.IGNORECASE)
 
 _BRACKETS = re.compile(r"\[[^\[\]]*\]")
+_SPACE_BEFORE_STOP = re.compile(r" (?=[.,;:!?…](?:\s|$))")
 
 _SPEAKER = re.compile(r"((?:[^\W\d_][\w.'’-]*|[&+/])(?: (?:[^\W\d_][\w.'’-]*|[&+/]|\d)){0,3}) ?[:：](?: |$|(?<=：))")
 _COMMON_SPEAKERS = frozenset({"both", "all", "together", "he", "she", "m", "f", "d", "男", "女", "合"})
@@ -99,7 +100,7 @@ def _without_times(line: str) -> tuple[str, int]:
 
 def without_brackets(line: str) -> str:
     """The line without "[laughs]" and the like."""
-    return " ".join(_BRACKETS.sub(" ", line).split()) if "[" in line else line
+    return _SPACE_BEFORE_STOP.sub("", " ".join(_BRACKETS.sub(" ", line).split())) if "[" in line else line
 
 
 def speakers(lines: Iterable[str]) -> frozenset[str]:
