@@ -81,6 +81,12 @@ def test_what_was_heard_once_is_not_sung_twice() -> None:
     assert [word.timing for word in known[1].words] == [Timing.ACOUSTIC, Timing.ACOUSTIC]
 
 
+def test_a_sign_does_not_begin_or_end_a_line() -> None:
+    (known,) = complete([line("— we go ♪")], found([None, (2.0, 2.4), (2.4, 3.0), None]))
+    assert [word.text for word in known.words] == ["we", "go"]
+    assert known.text == "— we go ♪" and known.unsung == () and known.missing == 0
+
+
 def test_a_line_without_any_time_is_left_out() -> None:
     known = complete([line("we go"), line("you stay", 1)], found([(2.0, 2.5), (2.5, 3.0)], [None, None]))
     assert known[1].words == () and known[1].unsung == (Unsung(1, "you stay"),) and known[1].missing == 2
@@ -100,6 +106,16 @@ def test_a_line_found_in_a_gap_stands_there_and_counts_as_moved_where_it_was_wri
     assert [(one.number, bool(one.words)) for one in sung] == [(0, False), (1, True), (0, True)]
     kept = without_moved(sung, lyrics)
     assert [one.number for one in kept] == [1, 0] and not any(one.unsung for one in kept)
+
+
+def test_what_a_line_in_a_gap_lacks_is_reported() -> None:
+    (sung,) = again([], [line("oh carry me over")], found([None, (5.0, 5.2), (5.2, 5.5), (5.5, 6.0)]), (4.0, 8.0))
+    assert sung.unsung == (Unsung(0, "oh"),) and sung.missing == 1
+
+
+def test_a_word_that_begins_just_before_a_gap_belongs_to_it() -> None:
+    (sung,) = again([], [line("carry me over")], found([(3.9, 5.2), (5.2, 5.5), (5.5, 6.0)]), (4.0, 8.0))
+    assert [word.text for word in sung.words] == ["carry", "me", "over"]
 
 
 def test_a_few_words_in_a_gap_may_be_chance() -> None:

@@ -184,13 +184,15 @@ def again(known: Sequence[KnownLine], lyrics: Sequence[LyricLine], times: Times,
     """
     more: list[KnownLine] = []
     for line, row in zip(lyrics, times, strict=True):
-        words = tuple(
+        words = [
             AlignedWord(text, time.start_s, time.end_s, time.confidence, Timing.ACOUSTIC)
+            if time and gap[0] <= (time.start_s + time.end_s) / 2 < gap[1]
+            else None
             for text, time in zip(line.words, row, strict=True)
-            if time and gap[0] <= time.start_s < gap[1]
-        )
-        if len(words) >= _LEAST_WORDS and median(word.confidence or 0.0 for word in words) >= SURE:
-            more.append(KnownLine(line.text, line.number, words, (), 0))
+        ]
+        sung = [word.confidence or 0.0 for word in words if word]
+        if len(sung) >= _LEAST_WORDS and median(sung) >= SURE:
+            more.append(_known(line, words))
     if not more:
         return list(known)
     at = next((i for i, line in enumerate(known) if line.words and line.words[0].start_s >= gap[1]), len(known))
@@ -216,7 +218,9 @@ def _filled(
         room_s = _voice_s(spans, start_s, end_s)
         least_s = sum(_least_s(text) for text in texts if any(map(str.isalnum, text)))
         optional = all(i in line.ad_libs for i in run)
-        enough = room_s >= least_s and not optional
+        # A dash or a note at an end of the line would begin it before the voice does.
+        between = least_s > 0 or (before and after)
+        enough = between and room_s >= least_s and not optional
         filled += _spread(texts, spans, start_s, end_s) if enough else [None] * len(texts)
     return filled
 
@@ -257,8 +261,9 @@ def _known(line: LyricLine, words: Sequence[AlignedWord | None]) -> KnownLine:
 
 def _unsung(line: LyricLine, words: Sequence[AlignedWord | None]) -> Iterator[Unsung]:
     for timed, indices in groupby(range(len(words)), key=lambda i: words[i] is not None):
-        if not timed:
-            yield Unsung(line.number, join_words([line.words[i] for i in indices]))
+        text = join_words([line.words[i] for i in indices])
+        if not timed and any(map(str.isalnum, text)):
+            yield Unsung(line.number, text)
 
 
 def _missing(line: LyricLine, words: Sequence[AlignedWord | None]) -> int:
