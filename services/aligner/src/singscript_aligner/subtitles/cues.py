@@ -135,9 +135,9 @@ def _whole(word: AlignedWord) -> tuple[str, float, float]:
 
 
 def _divided(word: AlignedWord, language: str) -> Iterator[tuple[str, float, float]]:
-    """Syllables and their times: each has a vowel, and its share of the word's time is its share of the letters."""
+    """Syllables and their times: each has a vowel, which counts as long as two more letters do."""
     parts = syllables(word.text, language)
-    letters = [max(1, sum(map(str.isalpha, part))) for part in parts]
+    letters = [2 + max(1, sum(map(str.isalpha, part))) for part in parts]
     length_s = max(0.0, word.end_s - word.start_s)
     done = 0
     for part, count in zip(parts, letters, strict=True):
