@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from singscript_core.errors import StageError
 from singscript_egress import http
 from singscript_egress.addresses import AllowList, BlockedAddress
-from singscript_egress.http import Answer, AnswerTimeout, AnswerTooLarge, InvalidAddress, Unreachable, get
+from singscript_egress.http import Answer, AnswerTimeout, AnswerTooLarge, InvalidAddress, Unreachable, get, post
 
 NOBODY = AllowList.parse("")
 Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -285,3 +285,57 @@ async def test_tls_is_verified_by_the_name(
         with pytest.raises(Unreachable):
             await fetch(f"https://wrong.test:{server.port}/", allow=allow)
     assert len(server.requests) == 1
+
+
+async def send(url: str, *, body: bytes = b"{}", timeout_s: float = 20.0, allow: AllowList = NOBODY) -> int:
+    return await post(url, headers={"Content-Type": "a/b"}, body=body, timeout_s=timeout_s, allow=allow)
+
+
+async def test_a_post_sends_its_body_whole() -> None:
+    got = bytearray()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"POST /in HTTP/1.1\r\n") and b"\r\nContent-Type: a/b\r\n" in head
+        length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+        got.extend(await reader.readexactly(length))
+        writer.write(answer("204 No Content"))
+        writer.close()
+
+    listening = await asyncio.start_server(handle, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening:
+        body = bytes(range(256)) * 1000
+        assert await send(f"http://127.0.0.1:{port}/in", body=body, allow=AllowList.parse("127.0.0.1")) == 204
+    assert got == body
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.1", "[::ffff:127.0.0.1]", "inside.test"])
+async def test_a_post_reaches_no_private_address(host: str, names: dict[str, list[Sequence[str]]]) -> None:
+    names["inside.test"] = [["127.0.0.1", "10.0.0.1", "::1"]]
+    async with serve(answer("200 OK")) as server:
+        with pytest.raises(BlockedAddress):
+            await send(f"http://{host}:{server.port}/")
+    assert server.connections == 0
+
+
+async def test_a_post_follows_no_redirect() -> None:
+    async with serve(answer("200 OK")) as other:
+        away = answer("307 Temporary Redirect", b"", f"Location: http://127.0.0.1:{other.port}/")
+        async with serve(away) as server:
+            assert await send(f"http://127.0.0.1:{server.port}/", allow=AllowList.parse("127.0.0.1")) == 307
+    assert (server.connections, other.connections) == (1, 0)
+
+
+async def test_the_answer_to_a_post_is_not_read() -> None:
+    async with serve(endless) as server:
+        assert await send(f"http://127.0.0.1:{server.port}/", allow=AllowList.parse("127.0.0.1")) == 200
+
+
+async def test_a_post_ends_at_the_deadline() -> None:
+    async def silent(_: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+
+    async with serve(silent) as server:
+        with pytest.raises(AnswerTimeout):
+            await send(f"http://127.0.0.1:{server.port}/", timeout_s=0.3, allow=AllowList.parse("127.0.0.1"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,24 +64,46 @@ async def get(url: str, *, headers: Mapping[str, str], timeout_s: float, max_byt
     Raises:
         InvalidAddress, BlockedAddress, Unreachable, AnswerTooLarge, AnswerTimeout.
     """
+    # Packed, a small answer could unfold to a large one.
+    headers = {**headers, "Accept-Encoding": "identity"}
+    async with _answering("GET", url, headers=headers, body=None, timeout_s=timeout_s, allow=allow) as response:
+        body = bytearray()
+        async for chunk in response.aiter_stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise AnswerTooLarge(
+                    f"The answer has more than {max_bytes} bytes, which is the limit here.",
+                    metadata={"limit_bytes": str(max_bytes)},
+                )
+        fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+        return Answer(response.status, fields, bytes(body))
+
+
+async def post(url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, allow: AllowList) -> int:
+    """The status of the answer to one POST; what else it holds is not read. All else, also what is raised, as `get`."""
+    async with _answering("POST", url, headers=headers, body=body, timeout_s=timeout_s, allow=allow) as response:
+        return response.status
+
+
+@asynccontextmanager
+async def _answering(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    timeout_s: float,
+    allow: AllowList,
+) -> AsyncGenerator[httpcore.Response]:
+    """The answer with its headers read; `timeout_s` goes on while the context is open."""
     _check(url)
     try:
         async with (
             asyncio.timeout(timeout_s),
             httpcore.AsyncConnectionPool(network_backend=_Network(allow), keepalive_expiry=0) as pool,
-            # Packed, a small answer could unfold to a large one.
-            pool.stream("GET", url, headers={**headers, "Accept-Encoding": "identity"}) as response,
+            pool.stream(method, url, headers={**headers}, content=body) as response,
         ):
-            body = bytearray()
-            async for chunk in response.aiter_stream():
-                body += chunk
-                if len(body) > max_bytes:
-                    raise AnswerTooLarge(
-                        f"The answer has more than {max_bytes} bytes, which is the limit here.",
-                        metadata={"limit_bytes": str(max_bytes)},
-                    )
-            fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-            return Answer(response.status, fields, bytes(body))
+            yield response
     except TimeoutError as error:
         raise AnswerTimeout(
             f"The answer took longer than {timeout_s:g} s. Try again later.", metadata={"limit_s": f"{timeout_s:g}"}
