@@ -104,10 +104,16 @@ def test_weights_that_cannot_be_loaded_are_told_and_not_tried_again(tmp_path: Pa
 
 def test_engines_by_name(tmp_path: Path) -> None:
     choice = EngineChoice(("whisper", "ctc", "sphinx"), tmp_path, "small", 0.0)
-    assert [engine.name for engine in choice.engines()] == ["whisper", "ctc", "sphinx"]
-    assert [engine.name for engine in choice.engines(["sphinx", "sphinx"])] == ["sphinx"]
+    assert [engine.name for engine in choice.engines()] == ["whisper", "sphinx"], "ctc has no weights"
+    assert [engine.name for engine in choice.engines(["ctc", "sphinx", "sphinx"])] == ["ctc", "sphinx"]
     assert choice.engines()[0] is choice.engines()[0]
-    with pytest.raises(UnknownEngine, match="ctc, whisper, sphinx"):
+    only = EngineChoice(("ctc",), tmp_path, "small", 0.0)
+    assert [engine.name for engine in only.engines()] == ["ctc"], "what it lacks is said"
+    (tmp_path / "ctc-en").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "ctc-en" / name).write_bytes(b"{}")
+    assert [engine.name for engine in choice.engines()] == ["whisper", "ctc", "sphinx"]
+    with pytest.raises(UnknownEngine, match="ctc, sphinx, whisper"):
         choice.engines(["nonsense"])
 
 
