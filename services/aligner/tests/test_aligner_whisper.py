@@ -110,7 +110,7 @@ def test_engines_by_name(tmp_path: Path) -> None:
     only = EngineChoice(("ctc",), tmp_path, "small", 0.0)
     assert [engine.name for engine in only.engines()] == ["ctc"], "what it lacks is said"
     (tmp_path / "ctc-en").mkdir()
-    for name in ("config.json", "model.safetensors"):
+    for name in ("config.json", "vocab.json", "model.safetensors"):
         (tmp_path / "ctc-en" / name).write_bytes(b"{}")
     assert [engine.name for engine in choice.engines()] == ["whisper", "ctc", "sphinx"]
     with pytest.raises(UnknownEngine, match="ctc, sphinx, whisper"):
