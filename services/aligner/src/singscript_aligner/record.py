@@ -12,6 +12,7 @@ from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_aligner.lookup import FoundLyrics
 from singscript_aligner.subtitles import File, Sheet
+from singscript_aligner.subtitles.document import line_members
 from singscript_aligner.words import Line, Unlisted, Unsung
 from singscript_serving.events import seconds
 
@@ -157,7 +158,7 @@ class Record:
                 "title": found.title,
                 "synced": found.synced,
             },
-            "lines": [_line(line) for line in self.lines],
+            "lines": [line_members(line) for line in self.lines],
             "unsung": [
                 {"lyrics_line": one.lyrics_line, "text": one.text} for one in self.unmatched if isinstance(one, Unsung)
             ],
@@ -172,26 +173,6 @@ class Record:
             "warnings": sorted(self._warnings, key=lambda warning: order.index(warning["stage"])),
         }
         return File("words.json", json.dumps(document, ensure_ascii=False, indent=1).encode(), "application/json")
-
-
-def _line(line: Line) -> dict[str, Any]:
-    words = [
-        {
-            "text": word.text,
-            "start_s": _rounded(word.start_s),
-            "end_s": _rounded(word.end_s),
-            "confidence": None if word.confidence is None else _rounded(word.confidence),
-            "timing": word.timing.value,
-        }
-        for word in line.words
-    ]
-    return {
-        "text": line.text,
-        "start_s": _rounded(line.start_s),
-        "end_s": _rounded(line.end_s),
-        "lyrics_line": line.lyrics_line,
-        "words": words,
-    }
 
 
 def _rounded(value: float) -> float:

@@ -19,12 +19,13 @@ def write(sheet: Sheet) -> str:
         "title": sheet.title,
         "artist": sheet.artist,
         "duration_s": _rounded(sheet.length_s),
-        "lines": [_line(line) for line in sorted(sheet.lines, key=lambda line: line.start_s)],
+        "lines": [line_members(line) for line in sorted(sheet.lines, key=lambda line: line.start_s)],
     }
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
-def _line(line: Line) -> dict[str, Any]:
+def line_members(line: Line) -> dict[str, Any]:
+    """A line as it stands in lyrics.json and in words.json."""
     words = [
         {
             "text": word.text,
