@@ -209,6 +209,7 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         *("/api/jobs", "/api/jobs/{job_id}", "/api/jobs/{job_id}/events", "/api/jobs/{job_id}/result"),
         *("/api/jobs/{job_id}/artifacts/{name}", "/api/usage", "/healthz", "/readyz"),
         *("/api/jobs/{job_id}/words", "/api/jobs/{job_id}/words/revisions", "/api/jobs/{job_id}/render"),
+        "/api/jobs/{job_id}/webhook",
     }
     order = document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
     assert set(order) == {"application/json", "multipart/form-data"}

@@ -1,7 +1,7 @@
 """The dispatcher: takes jobs from the queue, asks the aligner for the whole chain, and writes down what comes back.
 
-A process of its own, so that HTTP load cannot starve heartbeats. Four loops beside the queue's worker: heartbeats, the
-sweeper (takes over jobs of dead dispatchers), cancels, and the listener that makes cancels quick.
+A process of its own, so that HTTP load cannot starve heartbeats. Five loops beside the queue's worker: heartbeats, the
+sweeper (takes over jobs of dead dispatchers), cancels, the listener that makes cancels quick, and webhooks.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import psycopg
 from singscript.aligner.v1 import aligner_pb2, aligner_pb2_grpc
 
 from singscript_core import errors, logs
+from singscript_egress.addresses import AllowList
 from singscript_gateway.database import make_pool, patiently
 from singscript_gateway.jobs import queue
 from singscript_gateway.jobs.listen import CANCELS, Listener, pause
@@ -31,6 +32,8 @@ from singscript_gateway.jobs.plan import plan
 from singscript_gateway.jobs.store import Claim, JobStore
 from singscript_gateway.jobs.updates import Update, read
 from singscript_gateway.settings import DispatcherSettings
+from singscript_gateway.webhooks.sender import Sender
+from singscript_gateway.webhooks.store import WebhookStore
 from singscript_serving.calls import responses
 from singscript_serving.channel import dial
 from singscript_serving.status import status_code
@@ -331,13 +334,21 @@ async def run(settings: DispatcherSettings) -> None:
         if missing := await patiently(store.missing_migrations):
             raise MigrationsMissing(sorted(missing))
         await tasks.open_async(pool)
+        webhooks = WebhookStore(pool)
+        await patiently(lambda: webhooks.set_operators(settings.webhook_url, settings.webhook_secrets))
+        allow = AllowList.parse(settings.download_allow_hosts)
+        sender = Sender(webhooks, allow, timeout_s=settings.webhook_timeout_s, lease_s=settings.lease_s)
         dispatcher = Dispatcher(settings, store, aligner_pb2_grpc.AlignerServiceStub(channel), cancels)
-        await _run_until(stop, dispatcher, tasks, settings)
+        await _run_until(stop, dispatcher, sender, tasks, settings)
         await asyncio.wait_for(dispatcher.retire(), 5.0)
 
 
 async def _run_until(
-    stop: asyncio.Event, dispatcher: Dispatcher, tasks: procrastinate.App, settings: DispatcherSettings
+    stop: asyncio.Event,
+    dispatcher: Dispatcher,
+    sender: Sender,
+    tasks: procrastinate.App,
+    settings: DispatcherSettings,
 ) -> None:
     @tasks.task(name=queue.TASK, queue=queue.QUEUE, pass_context=True)
     async def run_job(context: procrastinate.JobContext, job_id: str) -> None:
@@ -358,7 +369,8 @@ async def _run_until(
         )
     )
     loops = {worker} | {
-        asyncio.create_task(part) for part in (dispatcher.beat(), dispatcher.sweep(), dispatcher.watch_cancels())
+        asyncio.create_task(part)
+        for part in (dispatcher.beat(), dispatcher.sweep(), dispatcher.watch_cancels(), sender.run())
     }
     stopped = asyncio.create_task(stop.wait())
     try:

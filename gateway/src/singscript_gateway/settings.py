@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from singscript_egress.addresses import AllowedHosts
+from singscript_gateway.webhooks.model import check_secret, check_url
 
 
 class DatabaseSettings(BaseSettings):
@@ -51,3 +54,40 @@ class DispatcherSettings(LeaseSettings):
     retry_cap_s: float = Field(default=60.0, gt=0, description="No wait is longer, unless the service asks for it.")
     job_timeout_s: float = Field(default=14400.0, gt=0, description="A job that ran this long in all is failed.")
     drain_s: float = Field(default=20.0, ge=0, description="How long handing back may take after SIGTERM.")
+    webhook_url: str = Field(default="", repr=False, description="Is told of the end of every job; empty: none is.")
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="What that is signed with: `whsec_` and base64; while one replaces another both, comma-separated.",
+    )
+    webhook_timeout_s: float = Field(default=10.0, gt=0, description="How long a webhook's server may take to answer.")
+    download_allow_hosts: AllowedHosts = Field(
+        default="",
+        description="Hosts (host or host:port, comma-separated) that webhooks may lead to although not public.",
+    )
+
+    @property
+    def webhook_secrets(self) -> list[str]:
+        """The newest first."""
+        return _parts(self.webhook_secret)
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        return check_url(url) if url else url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _are_secrets(cls, secret: SecretStr) -> SecretStr:
+        for one in _parts(secret):
+            check_secret(one)
+        return secret
+
+    @model_validator(mode="after")
+    def _webhook_is_signed(self) -> DispatcherSettings:
+        if self.webhook_url and not self.webhook_secrets:
+            raise ValueError("SINGSCRIPT_WEBHOOK_URL needs SINGSCRIPT_WEBHOOK_SECRET.")
+        return self
+
+
+def _parts(secret: SecretStr) -> list[str]:
+    return [part.strip() for part in secret.get_secret_value().split(",") if part.strip()]

@@ -16,6 +16,7 @@ from singscript_gateway.jobs.listen import Listener
 from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.settings import ApiSettings
+from singscript_gateway.webhooks.store import WebhookStore
 from singscript_storage import ObjectStore
 
 
@@ -28,6 +29,7 @@ class Gateway:
 
     settings: ApiSettings
     store: JobStore
+    webhooks: WebhookStore
     objects: ObjectStore
     events: Listener
     aligner: aligner_pb2_grpc.AlignerServiceAsyncStub

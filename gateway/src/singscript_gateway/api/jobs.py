@@ -17,6 +17,7 @@ from singscript_core import logs
 from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep
 from singscript_gateway.api.problems import Problem, ProblemError, invalid_input, problem_response
 from singscript_gateway.api.shapes import (
+    CreatedJob,
     CreateJob,
     JobDetails,
     JobList,
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 _LISTS = ("separator_engines", "transcriber_engines", "aligner_engines", "hot_words", "formats")
-_OBJECTS = ("lookup", "karaoke")
+_OBJECTS = ("lookup", "karaoke", "webhook")
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "JOB_NOT_FOUND"}}
 
 
@@ -49,7 +50,7 @@ def _form_schema() -> dict[str, Any]:
     "",
     status_code=202,
     summary="Create a job",
-    response_model=JobDetails,
+    response_model=CreatedJob,
     responses={
         202: {"headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}}},
         413: {"model": Problem, "description": "TOO_LARGE"},
@@ -84,8 +85,10 @@ async def create_job(request: Request, gateway: GatewayDep) -> Response:
         return problem_response(invalid_input(error))
     logs.job_id.set(str(job.id))
     logger.info("job created")
-    details = await _details(gateway, job)
-    return JSONResponse(details.model_dump(mode="json"), status_code=202, headers={"Location": f"/api/jobs/{job.id}"})
+    created = (await _details(gateway, job)).model_dump(mode="json")
+    if secret := await gateway.webhooks.secret_of(job.id):
+        created["webhook_secret"] = secret
+    return JSONResponse(created, status_code=202, headers={"Location": f"/api/jobs/{job.id}"})
 
 
 @router.get("", summary="List jobs, newest first", response_model=JobList, responses={422: {"model": Problem}})

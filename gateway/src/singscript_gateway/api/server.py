@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from singscript.aligner.v1 import aligner_pb2_grpc
 
 from singscript_core.errors import InvalidInput
-from singscript_gateway.api import artifacts, events, health, jobs, usage, words
+from singscript_gateway.api import artifacts, events, health, jobs, usage, webhooks, words
 from singscript_gateway.api.gateway import Gateway
 from singscript_gateway.api.problems import add_handlers
 from singscript_gateway.database import make_pool
@@ -21,6 +21,7 @@ from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.queue import make_queue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.settings import ApiSettings
+from singscript_gateway.webhooks.store import WebhookStore
 from singscript_serving.channel import dial
 from singscript_storage import ObjectStore, StorageSettings, open_store
 
@@ -45,7 +46,8 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
         ):
             store = JobStore(pool, make_queue())
             aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
-            app.state.gateway = Gateway(settings, store, objects, listener, aligner, asyncio.Event())
+            webhooks_store = WebhookStore(pool)
+            app.state.gateway = Gateway(settings, store, webhooks_store, objects, listener, aligner, asyncio.Event())
             yield
 
     app = FastAPI(
@@ -56,7 +58,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
         lifespan=lifespan,
     )
     add_handlers(app)
-    for part in (jobs, events, artifacts, words, usage, health):
+    for part in (jobs, events, artifacts, words, webhooks, usage, health):
         app.include_router(part.router)
     return app
 

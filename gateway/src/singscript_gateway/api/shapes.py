@@ -157,6 +157,14 @@ class JobDetails(JobSummary):
     last_event: int = Field(description="Number of the newest event.")
 
 
+class CreatedJob(JobDetails):
+    """A job, and what is told only once."""
+
+    webhook_secret: str | None = Field(
+        default=None, description="Of a job with a webhook: what verifies the POST. Keep it; it is not shown again."
+    )
+
+
 class JobList(BaseModel):
     jobs: list[JobSummary]
     next_cursor: str | None = Field(description="For the next page; null on the last one.")
@@ -219,7 +227,7 @@ def job_summary(job: Job) -> dict[str, Any]:
             "file_name": file_name,
             "size_bytes": upload.size_bytes if upload else None,
         },
-        "options": request.model_dump(exclude={"lyrics", "prompt", "hot_words", "title", "url", "upload"})
+        "options": request.model_dump(exclude={"lyrics", "prompt", "hot_words", "title", "url", "upload", "webhook"})
         | {
             "lyrics_given": bool(request.lyrics.strip()),
             "prompt_given": bool(request.prompt.strip()),

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from singscript_core.errors import StageError
 from singscript_gateway.jobs.states import JobState, StageState
+from singscript_gateway.webhooks.model import WebhookOrder
 
 STAGES = ("download", "separate", "transcribe", "align")
 _SERVICE_STAGES = {
@@ -134,6 +135,7 @@ class JobOptions(BaseModel):
     )
     formats: Formats = Field(default=["srt"], description="The subtitle files to make, besides words.json.")
     karaoke: Karaoke = Field(default=Karaoke(), description="How karaoke files look.")
+    webhook: WebhookOrder | None = Field(default=None, description="Who is told when the job has ended.")
 
 
 class Upload(BaseModel):
@@ -147,7 +149,7 @@ class Upload(BaseModel):
 
 
 class JobRequest(JobOptions):
-    """What a job was created with: options and one source, a link or an upload."""
+    """What a job was created with: options and one source, a link or an upload. Read back, it has no webhook."""
 
     url: str | None = None
     upload: Upload | None = None

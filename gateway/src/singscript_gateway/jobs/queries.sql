@@ -211,5 +211,62 @@ SELECT jobs.* FROM jobs
  LIMIT 1
    FOR UPDATE SKIP LOCKED
 
+-- insert_webhook --
+INSERT INTO webhooks (id, job_id, url, secrets)
+VALUES (%(webhook_id)s, %(id)s, %(url)s, %(secrets)s)
+
+-- put_operators_webhook --
+-- What waits goes to the new address; a webhook that was disabled is tried again.
+INSERT INTO webhooks (id, url, secrets)
+VALUES (%(webhook_id)s, %(url)s, %(secrets)s)
+ON CONFLICT ((true)) WHERE job_id IS NULL DO UPDATE
+   SET url = excluded.url, secrets = excluded.secrets, disabled_at = NULL
+
+-- delete_operators_webhook --
+DELETE FROM webhooks WHERE job_id IS NULL
+
+-- get_webhook --
+SELECT * FROM webhooks WHERE job_id = %(id)s
+
+-- webhooks_to_tell --
+SELECT id FROM webhooks WHERE (job_id = %(id)s OR job_id IS NULL) AND disabled_at IS NULL
+
+-- insert_delivery --
+INSERT INTO webhook_deliveries (id, webhook_id, job_id, type, body)
+VALUES (%(delivery_id)s, %(webhook_id)s, %(id)s, %(type)s, %(body)s)
+
+-- get_deliveries --
+SELECT * FROM webhook_deliveries WHERE webhook_id = %(webhook_id)s ORDER BY created_at, id
+
+-- claim_deliveries --
+WITH due AS MATERIALIZED (
+    SELECT id FROM webhook_deliveries
+     WHERE state = 'waiting' AND due_at <= now()
+     ORDER BY due_at
+     LIMIT %(limit)s
+       FOR UPDATE SKIP LOCKED
+)
+UPDATE webhook_deliveries AS delivery
+   SET attempts = attempts + 1, due_at = now() + make_interval(secs => %(lease_s)s)
+  FROM due, webhooks
+ WHERE delivery.id = due.id AND webhooks.id = delivery.webhook_id
+RETURNING delivery.id, webhook_id, delivery.job_id, type, body, attempts, url, secrets
+
+-- record_delivery --
+-- By the holder of its newest claim.
+UPDATE webhook_deliveries
+   SET state = %(state)s, last_status = %(status)s, last_error = %(error)s,
+       due_at = now() + make_interval(secs => %(pause_s)s),
+       ended_at = CASE WHEN %(state)s = 'waiting' THEN NULL ELSE now() END
+ WHERE id = %(id)s AND state = 'waiting' AND attempts = %(attempts)s
+RETURNING id
+
+-- disable_webhook --
+UPDATE webhooks SET disabled_at = now() WHERE id = %(webhook_id)s
+
+-- drop_deliveries --
+UPDATE webhook_deliveries SET state = 'given_up', ended_at = now()
+ WHERE webhook_id = %(webhook_id)s AND state = 'waiting'
+
 -- applied_migrations --
 SELECT name FROM schema_migrations

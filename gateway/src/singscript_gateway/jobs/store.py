@@ -34,6 +34,8 @@ from singscript_gateway.jobs.model import (
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState, StageState, jobs_before, stages_before
 from singscript_gateway.jobs.updates import Update
+from singscript_gateway.webhooks.model import new_secret
+from singscript_gateway.webhooks.payload import event_type, payload
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,11 @@ class JobStore:
         job_id = uuid4()
         async with self._transaction() as tx:
             formats = _formats(dict.fromkeys(request.formats, request.karaoke))
-            await tx.run("insert_job", id=job_id, request=Jsonb(request.model_dump(mode="json")), formats=formats)
+            stored = Jsonb(request.model_dump(mode="json", exclude={"webhook"}))
+            await tx.run("insert_job", id=job_id, request=stored, formats=formats)
+            if hook := request.webhook:
+                secrets = hook.secrets or [new_secret()]
+                await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
             await self._enqueue(tx, job_id)
             await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
             return _job(await tx.one("get_job", id=job_id))
@@ -82,14 +88,7 @@ class JobStore:
     async def details(self, job: Job) -> tuple[list[Stage], list[dict[str, Any]], list[Artifact], list[UsageSum]]:
         """Stages and warnings of the job's newest attempt, its artifacts, and what it has spent."""
         async with self._transaction() as tx:
-            stages = await tx.all("get_stages", id=job.id, attempt=job.attempt)
-            warnings = await tx.all("get_warnings", id=job.id, attempt=job.attempt)
-            return (
-                [Stage.model_validate(s) for s in stages],
-                [w["data"] for w in warnings],
-                await _artifacts(tx, job.id),
-                await _usage(tx, job.owner, job.id),
-            )
+            return await _details(tx, job)
 
     async def artifacts(self, job_id: UUID) -> list[Artifact]:
         async with self._transaction() as tx:
@@ -144,6 +143,7 @@ class JobStore:
             if row:
                 await tx.run("delete_waiting_task", task_id=row["task_id"])
                 await tx.append(job_id, Update("state", {"state": JobState.CANCELLED}))
+                await tx.tell_webhooks(job_id)
             else:
                 await tx.run("request_cancel", id=job_id)
             return _job_or_none(await tx.first("get_job", id=job_id))
@@ -224,6 +224,7 @@ class JobStore:
             await tx.move_stages(job, STAGES, StageState.SUCCEEDED)
             await tx.move_stages(job, STAGES, StageState.SKIPPED)
             await tx.append(job.id, Update("state", {"state": JobState.SUCCEEDED}))
+            await tx.tell_webhooks(job.id)
             return True
 
     async def fail(self, job: Job, failure: Failure) -> bool:
@@ -322,6 +323,7 @@ class JobStore:
         await tx.end_stages(job, failure.stage)
         data = {"state": JobState.FAILED, "problem": failure.model_dump(mode="json")}
         await tx.append(job.id, Update("state", data))
+        await tx.tell_webhooks(job.id)
         return True
 
     async def _retry(self, tx: _Transaction, job: Job, failure: Failure, delay_s: float) -> bool:
@@ -343,6 +345,7 @@ class JobStore:
             return False
         await tx.move_stages(job, STAGES, StageState.SKIPPED)
         await tx.append(job.id, Update("state", {"state": JobState.CANCELLED}))
+        await tx.tell_webhooks(job.id)
         return True
 
     @asynccontextmanager
@@ -416,6 +419,16 @@ class _Transaction:
             await self.move_stages(job, [culprit], StageState.FAILED)
         await self.move_stages(job, STAGES, StageState.SKIPPED)
 
+    async def tell_webhooks(self, job_id: UUID) -> None:
+        """After a job has ended: what its webhooks are to be told, as it is now; sent once this is committed."""
+        hooks = await self.all("webhooks_to_tell", id=job_id)
+        if not hooks:
+            return
+        job = _job(await self.one("get_job", id=job_id))
+        told = {"type": event_type(job), "body": payload(job, *await _details(self, job))}
+        for hook in hooks:
+            await self.run("insert_delivery", delivery_id=uuid4(), webhook_id=hook["id"], id=job_id, **told)
+
 
 def _formats(formats: dict[Format, Karaoke]) -> Jsonb:
     return Jsonb({name: karaoke.model_dump() for name, karaoke in formats.items()})
@@ -444,6 +457,19 @@ def _job(row: DictRow) -> Job:
 
 def _job_or_none(row: DictRow | None) -> Job | None:
     return _job(row) if row else None
+
+
+async def _details(
+    tx: _Transaction, job: Job
+) -> tuple[list[Stage], list[dict[str, Any]], list[Artifact], list[UsageSum]]:
+    stages = await tx.all("get_stages", id=job.id, attempt=job.attempt)
+    warnings = await tx.all("get_warnings", id=job.id, attempt=job.attempt)
+    return (
+        [Stage.model_validate(s) for s in stages],
+        [w["data"] for w in warnings],
+        await _artifacts(tx, job.id),
+        await _usage(tx, job.owner, job.id),
+    )
 
 
 async def _usage(

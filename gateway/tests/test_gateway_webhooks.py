@@ -1,0 +1,489 @@
+"""R44: webhooks, against real Postgres and real servers on loopback. The scheme's own library checks what arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from gateway_testing import (
+    NOBODY,
+    Processes,
+    ended,
+    eventually,
+    execute,
+    link,
+    serving,
+    whole_song,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from singscript_egress.addresses import AllowList
+from singscript_gateway.database import Pool
+from singscript_gateway.jobs.model import Failure, Job
+from singscript_gateway.jobs.states import JobState
+from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.settings import DispatcherSettings
+from singscript_gateway.webhooks.model import DeliveryState, WebhookOrder, new_secret, origin
+from singscript_gateway.webhooks.sender import PAUSES_S, Sender, outcome
+from singscript_gateway.webhooks.store import WebhookStore
+from singscript_storage import FolderStore
+
+SECRET, NEWER = new_secret(), new_secret()
+LOOPBACK = AllowList.parse("127.0.0.1")
+LINK = {"url": "https://example.org/song.mp3"}
+
+
+# -- who is told
+
+
+@dataclass
+class Post:
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Receiver:
+    """Answers its posts with `statuses`, one after another; the last one stays. None: it never answers."""
+
+    def __init__(self, statuses: list[int | None]) -> None:
+        self.statuses = statuses
+        self.posts: list[Post] = []
+        self.url = ""
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+            body = await reader.readexactly(int(headers["content-length"]))
+            self.posts.append(Post(head[0].split(" ")[1], headers, body))
+            status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+            if status is None:
+                await reader.read()
+            else:
+                location = f"Location: {self.url}/elsewhere\r\n" if 300 <= status < 400 else ""
+                writer.write(f"HTTP/1.1 {status} X\r\n{location}Content-Length: 0\r\n\r\n".encode())
+                await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def receiving(*statuses: int | None) -> AsyncIterator[Receiver]:
+    receiver = Receiver(list(statuses))
+    server = await asyncio.start_server(receiver.handle, "127.0.0.1", 0)
+    async with server:
+        receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield receiver
+
+
+@asynccontextmanager
+async def sending(pool: Pool, allow: AllowList = LOOPBACK, timeout_s: float = 10.0) -> AsyncIterator[None]:
+    task = asyncio.create_task(Sender(WebhookStore(pool), allow, timeout_s=timeout_s, lease_s=30.0).run())
+    try:
+        yield
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+def webhooks(pool: Pool) -> WebhookStore:
+    return WebhookStore(pool)
+
+
+async def cancelled(store: JobStore, url: str, *secrets: str) -> Job:
+    """A job that has ended, and whose webhook is to be told."""
+    order = WebhookOrder(url=url, secrets=list(secrets))
+    job = await store.create(link().model_copy(update={"webhook": order}))
+    now = await store.cancel(job.id)
+    assert now and now.state is JobState.CANCELLED
+    return now
+
+
+async def told(webhooks: WebhookStore, job: Job) -> Any:
+    """The only delivery of the job's webhook."""
+    found = await webhooks.of_job(job.id)
+    assert found and len(found[1]) == 1
+    return found[1][0]
+
+
+def tried(webhooks: WebhookStore, job: Job) -> Callable[[], Awaitable[Any]]:
+    """Whether an attempt has come to its end."""
+
+    async def ended() -> Any:
+        delivery = await told(webhooks, job)
+        return delivery if delivery.last_status or delivery.last_error else None
+
+    return ended
+
+
+async def make_due(database_url: str) -> None:
+    await execute(database_url, "UPDATE webhook_deliveries SET due_at = now() WHERE state = 'waiting'")
+
+
+# -- what is told
+
+
+async def test_r44_each_end_of_a_job_is_told_as_the_api_shows_it(
+    client: httpx.AsyncClient, store: JobStore, pool: Pool, database_url: str
+) -> None:
+    async with receiving(204) as receiver, sending(pool):
+        shown: dict[str, Any] = {}
+        for end in ("succeed", "fail", "cancelled", "cancel"):
+            order = LINK | {"webhook": {"url": receiver.url + "/hook?key=K3Y", "secrets": [SECRET]}}
+            job_id = UUID((await client.post("/api/jobs", json=order)).json()["id"])
+            if end == "cancel":
+                await store.cancel(job_id)
+            else:
+                task = (await execute(database_url, f"SELECT task_id FROM jobs WHERE id = '{job_id}'"))[0][0]
+                claim = await store.claim(job_id, task)
+                assert claim
+                more = [Failure(reason="NO_SOUND", message="Silent.")] if end == "fail" else []
+                assert await getattr(store, end)(claim.job, *more)
+            shown[str(job_id)] = (await client.get(f"/api/jobs/{job_id}")).json()
+
+        async def all_came() -> bool:
+            return len(receiver.posts) == 4
+
+        await eventually(all_came, "all ends are told")
+    for post in receiver.posts:
+        event = Verifier(SECRET).verify(post.body, post.headers)
+        job = shown.pop(event["data"]["id"])
+        assert event == {"type": f"job.{job['state']}", "timestamp": job["finished_at"], "data": job}
+        assert post.target == "/hook?key=K3Y" and post.headers["content-type"] == "application/json"
+    assert not shown and len({post.headers["webhook-id"] for post in receiver.posts}) == 4
+
+
+async def test_r44_nothing_is_told_of_an_end_that_was_not_written(
+    store: JobStore, webhooks: WebhookStore, database_url: str
+) -> None:
+    """The delivery and the end are one transaction: where one cannot be written the other is not."""
+    job = await store.create(link().model_copy(update={"webhook": WebhookOrder(url="http://127.0.0.1/")}))
+    await execute(database_url, "ALTER TABLE webhook_deliveries ADD CONSTRAINT never CHECK (false)")
+    with pytest.raises(Exception, match="never"):
+        await store.cancel(job.id)
+    now = await store.get(job.id)
+    assert now and now.state is JobState.QUEUED
+    found = await webhooks.of_job(job.id)
+    assert found and found[1] == []
+
+
+async def test_r44_two_secrets_sign_side_by_side(store: JobStore, webhooks: WebhookStore, pool: Pool) -> None:
+    async with receiving(200) as receiver, sending(pool):
+        job = await cancelled(store, receiver.url, NEWER, SECRET)
+        await eventually(tried(webhooks, job), "it is told")
+    (post,) = receiver.posts
+    for secret in (NEWER, SECRET):
+        assert Verifier(secret).verify(post.body, post.headers)["type"] == "job.cancelled"
+    with pytest.raises(WebhookVerificationError):
+        Verifier(new_secret()).verify(post.body, post.headers)
+    with pytest.raises(WebhookVerificationError):
+        Verifier(SECRET).verify(post.body + b" ", post.headers)
+
+
+# -- the API
+
+
+async def test_the_secret_is_shown_once_and_nothing_else_of_the_webhook(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    order = LINK | {"webhook": {"url": "https://hooks.example.org:8443/S3CRET/path?key=S3CRET"}}
+    created = await client.post("/api/jobs", json=order)
+    assert created.status_code == 202
+    job = created.json()
+    secret = job.pop("webhook_secret")
+    assert Verifier(secret) and "S3CRET" not in created.text
+    got = await client.get(f"/api/jobs/{job['id']}")
+    assert got.json() == job
+    shown = await client.get(f"/api/jobs/{job['id']}/webhook")
+    assert shown.json() == {"origin": "https://hooks.example.org:8443", "disabled_at": None, "deliveries": []}
+    ((kept,),) = await execute(database_url, "SELECT request::text FROM jobs")
+    for text in (got.text, shown.text, kept):
+        assert secret not in text and "S3CRET" not in text
+
+
+async def test_a_form_may_name_a_webhook(client: httpx.AsyncClient) -> None:
+    hook = {"url": "https://hooks.example.org/", "secrets": [SECRET]}
+    form = {"url": (None, LINK["url"]), "webhook": (None, json.dumps(hook))}
+    created = await client.post("/api/jobs", files=form)
+    assert (created.status_code, created.json()["webhook_secret"]) == (202, SECRET)
+
+
+async def test_a_job_without_a_webhook_has_none(client: httpx.AsyncClient) -> None:
+    created = (await client.post("/api/jobs", json=LINK)).json()
+    assert "webhook_secret" not in created
+    answer = await client.get(f"/api/jobs/{created['id']}/webhook")
+    assert (answer.status_code, answer.json()["reason"]) == (404, "WEBHOOK_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("webhook", "field"),
+    [
+        ({}, "webhook.url"),
+        ({"url": "ftp://example.org/"}, "webhook.url"),
+        ({"url": "https://me:S3CRET@example.org/"}, "webhook.url"),
+        ({"url": "https://example.org:0/"}, "webhook.url"),
+        ({"url": "https://exämple.org/"}, "webhook.url"),
+        ({"url": "https://example.org/\r\nX: S3CRET"}, "webhook.url"),
+        ({"url": "https://example.org/", "secrets": ["S3CRET"]}, "webhook.secrets[0]"),
+        ({"url": "https://example.org/", "secrets": ["whsec_UzNDUkVU"]}, "webhook.secrets[0]"),
+        ({"url": "https://example.org/", "secrets": [SECRET.removeprefix("whsec_")]}, "webhook.secrets[0]"),
+        ({"url": "https://example.org/", "secrets": [SECRET] * 3}, "webhook.secrets"),
+        ({"url": "https://example.org/", "method": "PUT"}, "webhook.method"),
+    ],
+)
+async def test_webhooks_that_make_no_sense(client: httpx.AsyncClient, webhook: dict[str, Any], field: str) -> None:
+    answer = await client.post("/api/jobs", json=LINK | {"webhook": webhook})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+    assert "S3CRET" not in answer.text
+
+
+# -- answers
+
+
+async def test_r44_a_failure_and_then_200(
+    store: JobStore, webhooks: WebhookStore, pool: Pool, database_url: str
+) -> None:
+    async with receiving(500, 200) as receiver, sending(pool):
+        job = await cancelled(store, receiver.url, SECRET)
+        first = await eventually(tried(webhooks, job), "it is told")
+        assert (first.state, first.attempts, first.last_status) == (DeliveryState.WAITING, 1, 500)
+        await make_due(database_url)
+
+        async def done() -> Any:
+            delivery = await told(webhooks, job)
+            return delivery if delivery.ended_at else None
+
+        second = await eventually(done, "it is told again")
+    assert (second.state, second.attempts, second.last_status) == (DeliveryState.DELIVERED, 2, 200)
+    one, two = receiver.posts
+    assert one.headers["webhook-id"] == two.headers["webhook-id"] == str(second.id) and one.body == two.body
+    assert Verifier(SECRET).verify(two.body, two.headers)
+
+
+async def test_r44_a_redirect_is_a_failure_and_is_not_followed(
+    store: JobStore, webhooks: WebhookStore, pool: Pool
+) -> None:
+    async with receiving(307) as receiver, sending(pool):
+        job = await cancelled(store, receiver.url + "/here", SECRET)
+        delivery = await eventually(tried(webhooks, job), "it is told")
+    assert (delivery.state, delivery.last_status) == (DeliveryState.WAITING, 307)
+    assert [post.target for post in receiver.posts] == ["/here"]
+
+
+async def test_r44_410_disables_the_webhook(
+    client: httpx.AsyncClient, store: JobStore, webhooks: WebhookStore, pool: Pool, database_url: str
+) -> None:
+    async with receiving(410) as receiver, sending(pool):
+        await webhooks.set_operators(receiver.url, [SECRET])
+        job = await cancelled(store, receiver.url, SECRET)
+
+        async def disabled() -> bool:
+            found = await webhooks.of_job(job.id)
+            return bool(found and found[0].disabled_at) and len(receiver.posts) == 2
+
+        await eventually(disabled, "both are disabled")
+        shown = (await client.get(f"/api/jobs/{job.id}/webhook")).json()
+        assert shown["disabled_at"] and [d["state"] for d in shown["deliveries"]] == ["given_up"]
+
+        async def all_off() -> bool:
+            return not await execute(database_url, "SELECT 1 FROM webhooks WHERE disabled_at IS NULL")
+
+        await eventually(all_off, "the operator's is disabled, too")
+        await store.cancel((await store.create(link())).id)
+        assert not await execute(database_url, "SELECT 1 FROM webhook_deliveries WHERE state = 'waiting'")
+    assert len(receiver.posts) == 2
+
+
+async def test_r44_private_addresses_are_never_connected_to(
+    store: JobStore, webhooks: WebhookStore, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with receiving(200) as receiver, sending(pool, allow=AllowList.parse("")):
+        job = await cancelled(store, receiver.url + "/S3CRET?key=S3CRET", SECRET)
+        delivery = await eventually(tried(webhooks, job), "it is tried")
+    assert (delivery.state, delivery.last_status, delivery.last_error) == ("waiting", None, "BLOCKED_ADDRESS")
+    assert receiver.posts == []
+    logged = "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+    assert receiver.url in logged and "S3CRET" not in logged and SECRET not in logged
+
+
+async def test_r44_receivers_that_hang_hold_up_nobody_else(store: JobStore, webhooks: WebhookStore, pool: Pool) -> None:
+    async with receiving(None) as silent, receiving(200) as quick, sending(pool, timeout_s=60.0):
+        for _ in range(10):
+            await cancelled(store, silent.url, SECRET)
+        job = await cancelled(store, quick.url, SECRET)
+        await eventually(tried(webhooks, job), "the other one is told")
+
+        async def all_under_way() -> bool:
+            return len(silent.posts) == 10
+
+        await eventually(all_under_way, "all are under way at once")
+
+
+async def test_r44_no_answer_in_time_is_a_failure(store: JobStore, webhooks: WebhookStore, pool: Pool) -> None:
+    async with receiving(None) as receiver, sending(pool, timeout_s=0.2):
+        job = await cancelled(store, receiver.url, SECRET)
+        delivery = await eventually(tried(webhooks, job), "it is tried")
+    assert (delivery.state, delivery.last_error) == (DeliveryState.WAITING, "ANSWER_TIMEOUT")
+
+
+# -- who sends
+
+
+async def test_r44_many_senders_send_each_once(store: JobStore, pool: Pool) -> None:
+    webhooks = WebhookStore(pool)
+    made = {(await cancelled(store, "http://127.0.0.1:1/", SECRET)).id for _ in range(20)}
+    claims = await asyncio.gather(*(webhooks.claim(7, 30.0) for _ in range(6)))
+    assert sorted(claim.job_id for some in claims for claim in some) == sorted(made)
+
+
+async def test_r44_who_lost_its_claim_writes_nothing(store: JobStore, webhooks: WebhookStore) -> None:
+    job = await cancelled(store, "http://127.0.0.1:1/", SECRET)
+    (late,) = await webhooks.claim(9, 0.0)
+    (now,) = await webhooks.claim(9, 30.0)
+    assert (late.attempts, now.attempts, late.id) == (1, 2, now.id)
+    failed = {"pause_s": 0.0, "status": 500, "error": None}
+    assert not await webhooks.record(late, DeliveryState.GIVEN_UP, **failed)
+    assert await webhooks.record(now, DeliveryState.DELIVERED, pause_s=0.0, status=200, error=None)
+    assert (await told(webhooks, job)).state is DeliveryState.DELIVERED
+    assert await webhooks.claim(9, 0.0) == []
+
+
+async def test_r44_a_dispatcher_killed_before_the_answer_came(
+    store: JobStore, webhooks: WebhookStore, processes: Processes
+) -> None:
+    more = {"SINGSCRIPT_ALIGNER": NOBODY, "SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS": "127.0.0.1"}
+    more |= {"SINGSCRIPT_WEBHOOK_TIMEOUT_S": "2"}
+    async with receiving(None, 200) as receiver:
+        job = await cancelled(store, receiver.url, SECRET)
+        first = processes.start("dispatcher", **more)
+
+        async def under_way() -> bool:
+            return bool(receiver.posts)
+
+        await eventually(under_way, "it is being sent")
+        first.kill()
+        await asyncio.to_thread(first.wait, 10)
+        assert (await told(webhooks, job)).last_status is None
+        processes.start("dispatcher", **more)
+        delivery = await eventually(tried(webhooks, job), "another dispatcher sends it")
+    assert (delivery.state, delivery.attempts) == (DeliveryState.DELIVERED, 2)
+    assert len({post.headers["webhook-id"] for post in receiver.posts}) == 1
+
+
+async def test_r44_the_operators_webhook_is_told_of_every_job(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path, database_url: str
+) -> None:
+    async with receiving(200) as receiver, serving(whole_song(objects, tmp_path)) as aligner:
+        more = {"SINGSCRIPT_ALIGNER": aligner.address, "SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS": "127.0.0.1"}
+        hook = {"SINGSCRIPT_WEBHOOK_URL": receiver.url + "/K3Y", "SINGSCRIPT_WEBHOOK_SECRET": f"{NEWER}, {SECRET}"}
+        process = processes.start("dispatcher", **more, **hook)
+
+        async def known() -> bool:
+            return bool(await execute(database_url, "SELECT 1 FROM webhooks"))
+
+        await eventually(known, "the dispatcher has started")
+        job = await ended(store, await store.create(link()))
+
+        async def came() -> bool:
+            return bool(receiver.posts)
+
+        await eventually(came, "it is told")
+        (post,) = receiver.posts
+        for secret in (NEWER, SECRET):
+            event = Verifier(secret).verify(post.body, post.headers)
+            assert (event["type"], event["data"]["id"]) == ("job.succeeded", str(job.id))
+        assert [a["name"] for a in event["data"]["artifacts"]] == ["vocals.flac", "words.json"]
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 20) == 0
+        processes.start("dispatcher", **more)
+
+        async def gone() -> bool:
+            return not await execute(database_url, "SELECT 1 FROM webhooks")
+
+        await eventually(gone, "without the setting there is none")
+    assert not any(text in processes.logs() for text in ("K3Y", NEWER, SECRET))
+
+
+async def test_a_receiver_that_hangs_slows_no_job(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    async with receiving(None) as receiver, serving(whole_song(objects, tmp_path)) as aligner:
+        more = {"SINGSCRIPT_ALIGNER": aligner.address, "SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS": "127.0.0.1"}
+        # Longer than the test may take.
+        processes.start("dispatcher", SINGSCRIPT_WEBHOOK_TIMEOUT_S="600", **more)
+        for _ in range(3):
+            await cancelled(store, receiver.url, SECRET)
+
+        async def under_way() -> bool:
+            return len(receiver.posts) == 3
+
+        await eventually(under_way, "they are being sent")
+        assert (await ended(store, await store.create(link()))).state is JobState.SUCCEEDED
+
+
+# -- plain functions
+
+
+def test_the_schedule_lasts_75_hours() -> None:
+    pauses = [outcome(503, attempts).pause_s for attempts in range(1, len(PAUSES_S) + 1)]
+    assert 75 * 3600 <= sum(pauses) <= 1.1 * 76 * 3600 and pauses[0] < 10
+    assert all(before < after for before, after in itertools.pairwise(PAUSES_S))
+    assert len({outcome(503, 9).pause_s for _ in range(20)}) > 1
+
+
+@given(st.none() | st.integers(100, 599), st.integers(1, len(PAUSES_S) + 3))
+def test_every_answer_has_an_outcome(status: int | None, attempts: int) -> None:
+    state, pause_s = outcome(status, attempts)
+    if status is not None and 200 <= status < 300:
+        assert state is DeliveryState.DELIVERED
+    elif status == 410 or attempts > len(PAUSES_S):
+        assert state is DeliveryState.GIVEN_UP
+    else:
+        assert state is DeliveryState.WAITING and PAUSES_S[attempts - 1] <= pause_s <= 1.1 * PAUSES_S[attempts - 1]
+
+
+@pytest.mark.parametrize(
+    ("webhook", "named"),
+    [
+        ({"webhook_url": "ftp://S3CRET/"}, "webhook_url"),
+        ({"webhook_secret": f"{SECRET},S3CRET"}, "webhook_secret"),
+        ({"webhook_url": "https://example.org/"}, "SINGSCRIPT_WEBHOOK_SECRET"),
+        ({"download_allow_hosts": "http://x"}, "download_allow_hosts"),
+    ],
+)
+def test_settings_that_make_no_sense(webhook: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        DispatcherSettings(database_url="", aligner=NOBODY, **webhook)
+    (error,) = caught.value.errors()
+    assert named in f"{error['loc']} {error['msg']}" and "S3CRET" not in error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://example.org/K3Y?key=K3Y#K3Y", "https://example.org"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_what_is_shown_of_an_address(url: str, shown: str) -> None:
+    assert origin(url) == shown
