@@ -210,6 +210,7 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         *("/api/jobs/{job_id}/artifacts/{name}", "/api/usage", "/healthz", "/readyz"),
         *("/api/jobs/{job_id}/words", "/api/jobs/{job_id}/words/revisions", "/api/jobs/{job_id}/render"),
         "/api/jobs/{job_id}/webhook",
+        "/api/jobs/{job_id}/retry",
     }
     order = document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
     assert set(order) == {"application/json", "multipart/form-data"}
@@ -259,6 +260,24 @@ async def test_cancel(client: httpx.AsyncClient, store: JobStore, database_url: 
 
 
 # -- spend
+
+
+async def test_retry(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
+    job = await store.create(link())
+    assert is_problem(await client.post(f"/api/jobs/{job.id}/retry"), 409, "JOB_NOT_ENDED")
+    await client.delete(f"/api/jobs/{job.id}")
+    answers = await asyncio.gather(*(client.post(f"/api/jobs/{job.id}/retry") for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [202] + [409] * 7
+    body = (await client.get(f"/api/jobs/{job.id}")).json()
+    assert (body["state"], body["finished_at"]) == ("queued", None)
+    # A watcher who comes from the start is not sent away at the end that was not the last one.
+    [(task,)] = await execute(database_url, f"SELECT task_id FROM jobs WHERE id = '{job.id}'")
+    claim = await store.claim(job.id, task)
+    assert claim and await store.succeed(claim.job)
+    is_problem(await client.post(f"/api/jobs/{job.id}/retry"), 409, "JOB_SUCCEEDED")
+    told = (await client.get(f"/api/jobs/{job.id}/events")).text
+    assert [f'"state": "{state}"' in told for state in ("cancelled", "queued", "succeeded")] == [True] * 3
+    is_problem(await client.post(f"/api/jobs/{uuid4()}/retry"), 404, "JOB_NOT_FOUND")
 
 
 def spend(number: int, model: str, audio_s: float, cost_usd: float | None) -> Update:

@@ -15,9 +15,12 @@ import psycopg
 import pytest
 from gateway_testing import (
     SHOWN_LEVELS,
+    STAGES,
     Processes,
     Response,
+    Script,
     all_events,
+    artifact,
     ended,
     engine,
     eventually,
@@ -30,6 +33,7 @@ from gateway_testing import (
     serving,
     states,
     usage,
+    warning,
     whole_song,
 )
 from singscript.aligner.v1 import aligner_pb2
@@ -204,6 +208,125 @@ async def test_r26_sigterm_hands_back_and_exits_0(
         done = await ended(store, job)
     assert done.state is JobState.SUCCEEDED and (done.attempt, done.failures) == (2, 0)
     assert "HANDED_BACK" in [e.data.get("reason") for e in await all_events(store, job)]
+
+
+def separated_song(objects: FolderStore, folder: Path, then: asyncio.Event | Exception) -> Script:
+    """A chain whose first call stops after the separation; calls that name stems do only the rest."""
+    song, path = whole_song(objects, folder), folder / "stem"
+    path.write_bytes(b"sound")
+    stems = [objects.put(f"separate/test/{name}.flac", path, "audio/flac") for name in ("vocals", "instrumental")]
+    calls = 0
+
+    async def script(request: Request, context: Context) -> AsyncIterator[Response]:
+        nonlocal calls
+        calls += 1
+        if request.config.transcribe.HasField("stems"):
+            yield Response(media=request.config.transcribe.stems.media)
+            for event in request.config.transcribe.stems.events:
+                yield Response(event=event)
+        if calls > 1:
+            async for response in song(request, context):
+                if not (response.event.stage in STAGES[:2] or response.HasField("media")):
+                    yield response
+            return
+        yield media()
+        yield engine(STAGES[0], "yt-dlp")
+        yield engine(STAGES[1], "demucs")
+        yield warning(STAGES[1], "SEPARATION_SKIPPED")
+        yield progress(STAGES[0], 2.0, finished=True)
+        for stem in stems:
+            yield artifact(STAGES[1], stem)
+        yield progress(STAGES[1], 2.0, finished=True)
+        yield engine(STAGES[2], "sphinx")
+        if isinstance(then, Exception):
+            raise then
+        await then.wait()
+
+    return script
+
+
+def is_resumed(request: Request) -> bool:
+    return request.config.transcribe.WhichOneof("source") == "stems"
+
+
+async def test_r20_crash_after_the_separation_does_not_separate_again(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    async with serving(separated_song(objects, tmp_path, asyncio.Event())) as aligner:
+        first = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await store.create(link())
+
+        async def transcribes() -> bool:
+            now = await store.get(job.id)
+            stages = (await store.details(now))[0] if now else []
+            return any(s.stage == "transcribe" and s.state == "running" for s in stages)
+
+        await eventually(transcribes, "the separation is over")
+        first.kill()
+        first.wait(10)
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        done = await ended(store, job)
+    assert done.state is JobState.SUCCEEDED and (done.attempt, done.failures) == (2, 1)
+    assert [is_resumed(request) for request in aligner.requests] == [False, True]
+    stems = aligner.requests[1].config.transcribe.stems
+    assert stems.vocals.key == "separate/test/vocals.flac"
+    assert [stem.key for stem in stems.rest] == ["separate/test/instrumental.flac"]
+    stages, warnings, artifacts, _ = await store.details(done)
+    assert [(s.stage, s.state, s.engine) for s in stages] == [
+        ("download", "skipped", "yt-dlp"),
+        ("separate", "skipped", "demucs"),
+        ("transcribe", "succeeded", "sphinx"),
+        ("align", "succeeded", "sphinx"),
+    ]
+    assert [w["reason"] for w in warnings] == ["SEPARATION_SKIPPED"]
+    assert {a.name for a in artifacts} == {"vocals.flac", "instrumental.flac", "words.json"}
+    assert done.media and (done.media["title"], done.media["duration_s"]) == ("Song", 2.0)
+    announced = [e.data["name"] for e in await all_events(store, job) if e.kind == "artifact"]
+    assert sorted(announced) == ["instrumental.flac", "vocals.flac", "words.json"], "none of them twice"
+
+
+async def test_r28_stems_that_cannot_be_read_are_made_again(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    class Unreadable(errors.Rejected):
+        reason = "STEMS_UNREADABLE"
+
+    song = separated_song(objects, tmp_path, errors.Unavailable("Down."))
+
+    async def script(request: Request, context: Context) -> AsyncIterator[Response]:
+        if is_resumed(request):
+            raise Unreadable("The stems cannot be read again: one was damaged.", metadata={"service": "transcriber"})
+        async for response in song(request, context):
+            yield response
+
+    async with serving(script) as aligner:
+        # That the stems are lost counts as no failure: with it there would be two.
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="2")
+        done = await ended(store, await store.create(link()))
+    assert done.state is JobState.SUCCEEDED and (done.attempt, done.failures) == (3, 1)
+    assert [is_resumed(request) for request in aligner.requests] == [False, True, False]
+    told = [e for e in await all_events(store, done) if e.data.get("reason") == "STEMS_UNREADABLE"]
+    assert [(e.kind, e.attempt, e.data["stage"]) for e in told] == [
+        ("warning", 2, "separate"),
+        ("state", 2, "transcribe"),
+    ]
+    assert {a.name for a in await store.artifacts(done.id)} == {"words.json"}, "what is lost is not offered"
+
+
+async def test_retry_of_a_failed_job_goes_on_where_it_failed(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    refused = errors.Rejected("No engine.", metadata={"service": "transcriber"})
+    async with serving(separated_song(objects, tmp_path, refused)) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        failed = await ended(store, await store.create(link()))
+        assert failed.state is JobState.FAILED and failed.problem and failed.problem.stage == "transcribe"
+        again = await store.restart(failed.id)
+        assert again and (again.state, again.failures, again.problem) == (JobState.QUEUED, 0, None)
+        done = await ended(store, failed)
+    assert done.state is JobState.SUCCEEDED and done.attempt == 2
+    assert [is_resumed(request) for request in aligner.requests] == [False, True]
+    assert states(await all_events(store, done)) == ["queued", "running", "failed", "queued", "running", "succeeded"]
 
 
 async def test_r21_frozen_dispatcher_wakes_up_to_find_its_job_gone(

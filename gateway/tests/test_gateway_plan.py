@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
+import pytest
 from singscript.aligner.v1 import aligner_pb2
 from singscript.media.v1 import media_pb2
 from singscript.separator.v1 import separator_pb2
 from singscript.transcriber.v1 import transcriber_pb2
 
-from singscript_gateway.jobs.model import Format, JobRequest, Karaoke, Lookup, Upload
+from singscript_gateway.jobs.model import (
+    Artifact,
+    Format,
+    JobRequest,
+    Karaoke,
+    Levels,
+    Lookup,
+    Separated,
+    Stage,
+    Upload,
+)
 from singscript_gateway.jobs.plan import plan
+from singscript_gateway.jobs.states import StageState
 from singscript_gateway.jobs.subtitles import format_of
+from singscript_serving.events import duration
+
+LINK = JobRequest(url="https://example.com/a.mp3", language="en", transcriber_model="small", lyrics="one", listen="mix")
+
+
+def stem(name: str, gain_db: float = 0.0) -> Artifact:
+    levels = Levels(loudness_lufs=-20.0, peak_dbfs=-1.0, gain_db=gain_db)
+    return Artifact(
+        name=name, stage="separate", key=f"k/{name}", media_type="audio/x", size_bytes=1, sha256="0", levels=levels
+    )
+
+
+def separated(*stems: Artifact) -> Separated:
+    def stage(name: str, engine: str, model: str) -> Stage:
+        return Stage.model_validate(
+            dict.fromkeys(Stage.model_fields)
+            | {"stage": name, "state": StageState.SUCCEEDED, "engine": engine}
+            | {"model": model, "device": "cpu"}
+        )
+
+    media: dict[str, Any] = {"title": "Song", "artist": "Someone", "duration_s": 2.5, "webpage_url": "w", "format": "f"}
+    return Separated(
+        stems=list(stems),
+        media=media,
+        stages=[stage("download", "yt-dlp", ""), stage("separate", "demucs", "htdemucs")],
+        warnings=[{"stage": "separate", "reason": "ENGINE_FALLBACK", "message": "A sentence."}],
+    )
 
 
 def test_a_link_becomes_the_whole_chain_in_one_call() -> None:
@@ -86,3 +125,47 @@ def test_every_format_is_that_of_the_contract() -> None:
     for name in ("flac", "wav", "mp3", "opus"):
         config = plan(JobRequest.model_validate({"url": "https://example.com/a.mp3", "stem_format": name})).config
         assert separator_pb2.StemFormat.Name(config.transcribe.separate.format) == f"STEM_FORMAT_{name.upper()}"
+
+
+def test_with_stems_of_an_earlier_attempt_only_what_comes_after_them_is_asked_for() -> None:
+    left = separated(stem("bass.flac"), stem("vocals.flac"), stem("drums.flac"))
+    whole, rest = plan(LINK).config, plan(LINK, left).config
+    stems = rest.transcribe.stems
+    assert (stems.vocals.key, [one.key for one in stems.rest]) == ("k/vocals.flac", ["k/bass.flac", "k/drums.flac"])
+    # What was said is said again, so that words.json and the job have it.
+    media = media_pb2.MediaInfo(title="Song", artist="Someone", duration=duration(2.5), webpage_url="w", format="f")
+    assert stems.media == media
+    assert [(e.stage, e.WhichOneof("event")) for e in stems.events] == [
+        (media_pb2.STAGE_DOWNLOAD, "engine"),
+        (media_pb2.STAGE_SEPARATE, "engine"),
+        (media_pb2.STAGE_SEPARATE, "warning"),
+    ]
+    assert stems.events[1].engine == media_pb2.EngineChosen(engine="demucs", model="htdemucs", device="cpu")
+    assert stems.events[2].warning.reason == "ENGINE_FALLBACK"
+    # All else is as it was.
+    rest.transcribe.ClearField("stems")
+    whole.transcribe.ClearField("separate")
+    assert rest == whole
+
+
+@pytest.mark.parametrize(
+    ("stems", "names", "suffices"),
+    [
+        ("vocals", ["vocals.flac", "instrumental.flac"], True),
+        ("vocals", ["vocals.wav", "instrumental.wav"], True),
+        ("vocals", ["vocals.flac"], False),
+        ("vocals", ["instrumental.flac"], False),
+        ("vocals", [], False),
+        # What these lost would be lost to the words.
+        ("vocals", ["vocals.mp3", "instrumental.mp3"], False),
+        ("vocals", ["vocals.opus", "instrumental.opus"], False),
+        ("all", ["drums.flac", "bass.flac", "other.flac", "vocals.flac"], True),
+        ("all", ["drums.flac", "bass.flac", "other.flac"], False),
+    ],
+)
+def test_only_stems_that_are_whole_and_without_loss_are_gone_on_from(
+    stems: Any, names: list[str], suffices: bool
+) -> None:
+    request = LINK.model_copy(update={"stems": stems})
+    assert separated(*map(stem, names)).suffices(request) is suffices
+    assert not separated(*map(stem, names[:-1]), stem("vocals.flac", gain_db=-1.5)).suffices(request)

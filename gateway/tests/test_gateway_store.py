@@ -54,6 +54,32 @@ async def test_no_job_without_its_task(store: JobStore, database_url: str) -> No
     assert await execute(database_url, "SELECT id FROM jobs") == []
 
 
+@pytest.mark.parametrize("how", ["fail", "cancelled"])
+async def test_one_of_many_restarts_wins(store: JobStore, database_url: str, how: str) -> None:
+    job = (await claimed(store, await store.create(link()), database_url)).job
+    await execute(database_url, f"UPDATE jobs SET failures = 1, cancel_requested = true WHERE id = '{job.id}'")
+    assert await store.restart(job.id) is None, "it is under way"
+    await (store.fail(job, FAILURE) if how == "fail" else store.cancelled(job))
+    won = [again for again in await asyncio.gather(*(store.restart(job.id) for _ in range(8))) if again]
+    assert [(a.state, a.failures, a.cancel_requested, a.started_at, a.finished_at) for a in won] == [
+        (JobState.QUEUED, 0, False, None, None)
+    ]
+    # Who held the attempt before cannot end the job now, nor queue it once more.
+    assert not await store.fail(job, FAILURE) and not await store.retry(job, FAILURE, 0)
+    assert (await claimed(store, job, database_url)).job.attempt == 2
+    assert await execute(database_url, "SELECT count(*) FROM procrastinate_jobs") == [(2,)]
+
+
+async def test_late_words_of_an_ended_attempt_do_not_queue_its_job_again(store: JobStore, database_url: str) -> None:
+    job = (await claimed(store, await store.create(link()), database_url)).job
+    assert await store.fail(job, FAILURE)
+    assert not await store.retry(job, FAILURE, 0)
+    assert not await store.hand_back(job)
+    assert not await store.start_over(job, FAILURE)
+    now = await store.get(job.id)
+    assert now and now.state is JobState.FAILED
+
+
 async def test_one_of_many_claims_wins(store: JobStore, database_url: str) -> None:
     job = await store.create(link())
     task = await task_of(store, job, database_url)

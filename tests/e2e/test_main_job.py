@@ -228,6 +228,35 @@ def test_a_separator_that_is_killed_costs_an_attempt_and_not_the_job(
     assert "separator" in system.supervisor.restarted
 
 
+def test_a_transcriber_that_is_killed_after_the_separation_costs_no_second_one(
+    outside: Path, offline: dict[str, str]
+) -> None:
+    # A system of its own: `sphinx` hears a little differently in a process that has heard other songs before.
+    with running(outside / "killed", extra=offline) as system, Client(system.url) as client:
+        undisturbed = client.submit_file(DEMO / "demo.flac")
+        assert final(finish(client, undisturbed))["state"] == "succeeded"
+        job = client.submit_file(DEMO / "demo.flac")
+        events: list[Event] = []
+        for event in client.events(job["id"]):
+            events.append(event)
+            if event.kind == "stage" and (event.data["stage"], event.data["state"]) == ("separate", "succeeded"):
+                transcriber = next(c for c in system.children if c.name == "transcriber")
+                assert transcriber.process is not None
+                os.kill(transcriber.process.pid, signal.SIGKILL)
+        assert final(events)["state"] == "succeeded", final(events)
+        assert [e.data["reason"] for e in events if e.kind == "state" and "delay_s" in e.data]
+        stems = [e.data["name"] for e in events if e.kind == "artifact" and e.data["stage"] == "separate"]
+        assert sorted(stems) == ["instrumental.flac", "vocals.flac"], "computed once"
+        now = client.job(job["id"])
+        assert {s["stage"]: s["state"] for s in now["stages"]} == {
+            **dict.fromkeys(("download", "separate"), "skipped"),
+            **dict.fromkeys(("transcribe", "align"), "succeeded"),
+        }
+        results = [client.result(one["id"])["words"] for one in (undisturbed, job)]
+        for known in ("media", "stages", "warnings", "lines"):
+            assert results[0][known] == results[1][known], known
+
+
 def test_files_in_an_s3_bucket(outside: Path, offline: dict[str, str], silence: Path, tmp_path: Path) -> None:
     with s3server.running(outside / "s3") as s3:
         settings = {

@@ -41,6 +41,8 @@ from singscript_serving.status import status_code
 logger = logging.getLogger(__name__)
 
 PROGRESS_EVERY_S = 0.5
+# The transcriber's, of stems that an earlier attempt has stored.
+_STEMS_UNREADABLE = "STEMS_UNREADABLE"
 _INPUT_AT_FAULT = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -146,7 +148,7 @@ class Dispatcher:
     async def _attempt(self, run: Run, claim: Claim) -> None:
         """Calls the aligner, and writes how that ended."""
         job = run.job
-        call = asyncio.create_task(self._call(job, self._settings.job_timeout_s - claim.age_s))
+        call = asyncio.create_task(self._call(claim))
         try:
             await asyncio.wait({call, run.interrupted}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -160,20 +162,20 @@ class Dispatcher:
         elif isinstance(error, _Fenced):
             outcome = "fenced"
         else:
-            outcome = await self._write_failure(job, error)
+            outcome = await self._write_failure(claim, error)
         logger.info("attempt ended", extra={"attempt": job.attempt, "outcome": outcome})
 
-    async def _call(self, job: Job, remaining_s: float) -> None:
-        """Runs the chain and records what it says.
+    async def _call(self, claim: Claim) -> None:
+        """Runs the chain, or what is left of it, and records what it says.
 
         Raises:
             StageError: the chain failed, or took too long.
             _Fenced: the attempt is over; somebody else has the job.
         """
-        timeout_s = max(0.0, remaining_s)
+        timeout_s = max(0.0, self._settings.job_timeout_s - claim.age_s)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._record_responses(job, timeout_s)
+                await self._record_responses(claim, timeout_s)
         except TimeoutError:
             limit_s = self._settings.job_timeout_s
             raise JobTimeout(
@@ -181,9 +183,11 @@ class Dispatcher:
                 metadata={"limit_s": f"{limit_s:g}"},
             ) from None
 
-    async def _record_responses(self, job: Job, timeout_s: float) -> None:
+    async def _record_responses(self, claim: Claim, timeout_s: float) -> None:
+        job = claim.job
+
         async def requests() -> AsyncIterator[aligner_pb2.AlignRequest]:
-            yield plan(job.request)
+            yield plan(job.request, claim.separated)
 
         stored: set[str] = set()
         progress_at_s: dict[str, float] = {}
@@ -231,7 +235,8 @@ class Dispatcher:
                 pass
         return why.name.lower()
 
-    async def _write_failure(self, job: Job, error: BaseException) -> str:
+    async def _write_failure(self, claim: Claim, error: BaseException) -> str:
+        job = claim.job
         if isinstance(error, errors.StageError):
             code = status_code(error)
             failure = Failure.of(error, input_at_fault=code in _INPUT_AT_FAULT)
@@ -244,6 +249,8 @@ class Dispatcher:
             )
             retryable = False
         logger.warning("attempt failed: %s", failure.message, extra={"reason": failure.reason, "attempt": job.attempt})
+        if claim.separated and failure.reason == _STEMS_UNREADABLE:
+            return "started over" if await patiently(lambda: self._store.start_over(job, failure)) else "fenced"
         if not retryable or job.failures + 1 >= self._settings.max_attempts:
             return "failed" if await patiently(lambda: self._store.fail(job, failure)) else "fenced"
         delay_s = self._delay_s(job.failures, failure.retry_after_s)

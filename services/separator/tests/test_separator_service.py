@@ -253,7 +253,10 @@ async def test_artifacts_are_what_was_streamed(served: Served, tones: Tones, tmp
         np.testing.assert_allclose(kept, streamed, atol=2**-23)
         assert again.artifacts[name].key == artifact.key  # the same work, the same key
         assert other.artifacts[name].key != artifact.key
-    assert answer.kinds[-1] == "event" and answer.events[-1].HasField("artifact")
+    assert answer.kinds[-1] == "event"
+    # Who has read the last one knows that all files are there.
+    assert [e.WhichOneof("event") for e in answer.events[-3:]] == ["artifact", "artifact", "progress"]
+    assert answer.events[-1].progress.finished
 
 
 async def test_an_object_of_the_storage(served: Served, tones: Tones, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import re
 import sys
 import wave
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import grpc
 import numpy as np
@@ -24,10 +26,12 @@ from transcriber_engines import Scripted, says
 from transcriber_sound import RATE, Sound, Speech
 
 from singscript_audio.chunks import ChunkReader, ChunkWriter, audio_format
+from singscript_audio.flac import FlacWriter
+from singscript_audio.resample import Resampler
 from singscript_core.events import Usage
 from singscript_serving.calls import response, responses
 from singscript_serving.channel import dial
-from singscript_serving.events import seconds
+from singscript_serving.events import duration, seconds
 from singscript_serving.server import Service, running
 from singscript_serving.status import RelayedError
 from singscript_storage import FolderStore
@@ -156,6 +160,107 @@ async def test_a_stored_object(address: str, tmp_path: Path):
     assert seconds(media.duration) == pytest.approx(14.43, abs=0.01)
     assert "morning" in heard(answers)[0].text
     assert await reason(address, with_config(object={"key": "none"})) == "OBJECT_NOT_FOUND"
+
+
+def stored_stems(store: FolderStore, folder: Path, *sounds: np.ndarray) -> pb.StoredStems:
+    """Sounds of shape (n, 2) at 44.1 kHz as a separator stores them."""
+    for index, sound in enumerate(sounds):
+        path = folder / f"stem-{index}.flac"
+        with FlacWriter(path, sample_rate_hz=44_100, channels=2, bits=24) as writer:
+            writer.write(sound)
+        store.put(f"stems/{index}", path, "audio/flac")
+    keys = [media_pb2.StoredObject(key=f"stems/{index}") for index in range(len(sounds))]
+    warning = media_pb2.Warning(reason="SEPARATION_SKIPPED", message="A sentence.")
+    return pb.StoredStems(
+        vocals=keys[0],
+        rest=keys[1:],
+        media=media_pb2.MediaInfo(title="Song", duration=duration(3.0)),
+        events=[media_pb2.StageEvent(stage=media_pb2.STAGE_SEPARATE, warning=warning)],
+    )
+
+
+@pytest.mark.parametrize("listen", [pb.LISTEN_AUTO, pb.LISTEN_VOCALS, pb.LISTEN_MIX])
+async def test_engines_get_of_stored_stems_what_they_got_from_the_separator(
+    speech: Speech, music: Sound, tmp_path: Path, listen: pb.Listen.ValueType
+):
+    """To the last bit: what the separator sends here are 24-bit samples, as in its files."""
+    store = FolderStore(tmp_path / "storage")
+    resampler = Resampler(RATE, 1, 44_100, 2)
+    vocals = np.concatenate([resampler.push(0.5 * speech.samples[:, None]), resampler.flush()])
+    vocals = (np.rint(vocals * 2**23) / 2**23).astype(np.float32)
+    rest = np.resize((np.rint(music * 2**20) / 2**23).astype(np.float32), vocals.shape)
+    stems = stored_stems(store, tmp_path, vocals, rest)
+    given: list[bytes] = []
+
+    def told(window: Window) -> Heard:
+        given.append(window.samples.tobytes())
+        return says("la", 0.5 + (crc32(given[-1]) % 100) / 250)
+
+    chain = EngineChain([Scripted("told", told)], ["told"])
+    async with separating(vocals, rest) as separator:
+        settings = make_settings(separator=separator)
+        async with running(transcriber(settings, chain, store), settings) as address:
+            config: dict[str, Any] = {"listen": listen, "echo_audio": True, "engines": ["told"]}
+            separated = await ask(address, with_config(separate={}, **config))
+            before = given.copy()
+            given.clear()
+            resumed = await ask(address, with_config(stems=stems, **config))
+    assert len(before) >= 2 and sorted(before) == sorted(given)
+    assert heard(separated) and heard(resumed) == heard(separated)
+    echoed = [[a.trailer for a in answers if a.HasField("trailer")] for answers in (separated, resumed)]
+    assert echoed[0] == echoed[1]
+    assert [a.media for a in resumed if a.HasField("media")] == [stems.media]
+    assert "SEPARATION_SKIPPED" in warnings(resumed)
+
+
+@asynccontextmanager
+async def separating(vocals: np.ndarray, rest: np.ndarray) -> AsyncIterator[str]:
+    """A separator that sends these at 44.1 kHz, in pieces that have nothing to do with those of files."""
+
+    class Separator(separator_pb2_grpc.SeparatorServiceServicer):
+        async def Separate(self, request_iterator: Any, context: Any) -> AsyncIterator[separator_pb2.SeparateResponse]:
+            config = (await anext(aiter(request_iterator))).config
+            yield separator_pb2.SeparateResponse(format=audio_format(44_100, 2))
+            sounds = {media_pb2.STEM_VOCALS: vocals, media_pb2.STEM_INSTRUMENTAL: rest}
+            writers = {stem: ChunkWriter(2, stem) for stem in config.stems}
+            for start in range(0, len(vocals), 30_001):
+                for stem, writer in writers.items():
+                    for chunk in writer.chunks(sounds[stem][start : start + 30_001]):
+                        yield separator_pb2.SeparateResponse(chunk=chunk)
+            for writer in writers.values():
+                yield separator_pb2.SeparateResponse(trailer=writer.trailer())
+
+    service = Service(
+        "singscript.separator.v1.SeparatorService",
+        lambda server: separator_pb2_grpc.add_SeparatorServiceServicer_to_server(Separator(), server),  # pyright: ignore[reportAbstractUsage]
+    )
+    async with running(service, make_settings()) as address:
+        yield address
+
+
+async def test_stems_that_are_gone_damaged_or_of_two_sounds(address: str, tmp_path: Path):
+    store = FolderStore(tmp_path)
+    long, short = np.zeros((44_100, 2), np.float32), np.zeros((30_000, 2), np.float32)
+    stems = stored_stems(store, tmp_path, long, short)
+    # Only what is listened to has to be there.
+    answers = await ask(address, with_config(stems=stems, listen=pb.LISTEN_VOCALS))
+    assert "SEPARATION_SKIPPED" in warnings(answers)
+    assert await reason(address, with_config(stems=stems)) == "STEMS_UNREADABLE"
+
+    stems = stored_stems(store, tmp_path, long, long)
+    file = tmp_path / "objects" / "stems" / "1@"
+    content = bytearray(file.read_bytes())
+    content[40] ^= 1
+    file.write_bytes(content)
+    assert await reason(address, with_config(stems=stems)) == "STEMS_UNREADABLE"
+    store.delete("stems/1")
+    assert await reason(address, with_config(stems=stems)) == "STEMS_UNREADABLE"
+
+
+async def test_without_a_storage_there_are_no_stems(chain: EngineChain):
+    settings = make_settings()
+    async with running(transcriber(settings, chain, None), settings) as address:
+        assert await reason(address, with_config(stems=pb.StoredStems())) == "STEMS_UNREADABLE"
 
 
 async def test_engines_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -17,7 +17,7 @@ from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep
 from singscript_gateway.api.problems import Problem
 from singscript_gateway.api.shapes import event_data
 from singscript_gateway.jobs.listen import POLL_S, pause
-from singscript_gateway.jobs.model import Event, Job
+from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.states import JobState
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,8 @@ async def _stream(gateway: Gateway, job: Job, after: int) -> AsyncIterator[bytes
                 data = json.dumps(event_data(job.id, event), ensure_ascii=False)
                 yield format_sse_event(data_str=data, event=event.kind, id=str(event.seq))
                 after, sent_at_s = event.seq, time.monotonic()
-                ended = ended or _ends(event)
+                if event.kind == "state":
+                    ended = JobState(event.data["state"]).final
             if ended and all_read:
                 return
             if len(events) < _PAGE:
@@ -91,7 +92,3 @@ async def _stream(gateway: Gateway, job: Job, after: int) -> AsyncIterator[bytes
             if time.monotonic() - sent_at_s >= gateway.settings.sse_heartbeat_s:
                 yield format_sse_event(data_str=None, comment="heartbeat")
                 sent_at_s = time.monotonic()
-
-
-def _ends(event: Event) -> bool:
-    return event.kind == "state" and JobState(event.data["state"]).final

@@ -1,4 +1,4 @@
-"""Jobs: create, list, look at, cancel."""
+"""Jobs: create, list, look at, cancel, retry."""
 
 from __future__ import annotations
 
@@ -134,6 +134,26 @@ async def cancel_job(gateway: GatewayDep, job: JobDep, response: Response) -> Jo
     if not now.state.final:
         response.status_code = 202
     logger.info("cancel requested", extra={"state": now.state})
+    return await _details(gateway, now)
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    summary="Retry a job",
+    response_model=JobDetails,
+    responses=_NOT_FOUND
+    | {409: {"model": Problem, "description": "JOB_NOT_ENDED: it is under way; JOB_SUCCEEDED: it is done"}},
+)
+async def retry_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
+    """Queues a job that has failed or was cancelled. What it has stored of the stages before is not done again."""
+    now = await gateway.store.restart(job.id)
+    if now is None:
+        now = await gateway.store.get(job.id) or job
+        if now.state is JobState.SUCCEEDED:
+            raise ProblemError(409, "JOB_SUCCEEDED", "The job has succeeded; there is nothing to retry.")
+        raise ProblemError(409, "JOB_NOT_ENDED", f"The job is {now.state}. Wait for its end, or cancel it first.")
+    logger.info("retry requested")
     return await _details(gateway, now)
 
 

@@ -13,6 +13,8 @@ from singscript_gateway.jobs.states import JobState, StageState
 from singscript_gateway.webhooks.model import WebhookOrder
 
 STAGES = ("download", "separate", "transcribe", "align")
+# What an attempt leaves out that goes on from stems.
+STAGES_OF_STEMS = STAGES[:2]
 _SERVICE_STAGES = {
     "downloader": "download",
     "separator": "separate",
@@ -263,6 +265,31 @@ class Artifact(BaseModel):
     size_bytes: int
     sha256: str
     levels: Levels | None
+
+
+class Separated(BaseModel):
+    """What the separation of an earlier attempt left, and what was said up to there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stems: list[Artifact]
+    media: dict[str, Any] | None
+    stages: list[Stage]
+    warnings: list[dict[str, Any]]
+
+    def suffices(self, request: JobRequest) -> bool:
+        """Whether the rest of the work can go on from these stems with the same result.
+
+        All of them are there, written without loss (24-bit FLAC or WAV) and as loud as they were.
+        """
+        names = {stem.name.rpartition(".")[0] for stem in self.stems}
+        complete = {"vocals", "instrumental"} <= names if request.stems == "vocals" else "vocals" in names
+        return (
+            complete
+            and len(names) > 1
+            and all(stem.name.endswith((".flac", ".wav")) for stem in self.stems)
+            and not any(stem.levels and stem.levels.gain_db for stem in self.stems)
+        )
 
 
 class Revision(BaseModel):

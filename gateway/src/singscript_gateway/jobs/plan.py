@@ -10,9 +10,11 @@ from singscript.media.v1 import media_pb2
 from singscript.separator.v1 import separator_pb2
 from singscript.transcriber.v1 import transcriber_pb2
 
-from singscript_gateway.jobs.model import JobRequest
+from singscript_gateway.jobs.model import JobRequest, Separated
 from singscript_gateway.jobs.subtitles import format_of, options_of
+from singscript_serving.events import duration
 
+_STAGES = {"download": media_pb2.STAGE_DOWNLOAD, "separate": media_pb2.STAGE_SEPARATE}
 _SPLITS = {"vocals": separator_pb2.SPLIT_VOCALS, "all": separator_pb2.SPLIT_ALL}
 _TASKS = {"transcribe": transcriber_pb2.TASK_TRANSCRIBE, "translate": transcriber_pb2.TASK_TRANSLATE}
 _LISTEN = {
@@ -29,24 +31,12 @@ _FORMATS = {
 }
 
 
-def plan(request: JobRequest) -> aligner_pb2.AlignRequest:
-    """The whole chain in one call: align what is transcribed of what is separated of what is downloaded."""
-    if request.upload:
-        stored = media_pb2.StoredObject(key=request.upload.key)
-        title = request.title or PurePath(request.upload.file_name).stem
-        source = downloader_pb2.DownloadRequest(object=stored, title=title)
-    else:
-        source = downloader_pb2.DownloadRequest(url=request.url or "", title=request.title or "")
-    separate = separator_pb2.SeparateConfig(
-        download=source,
-        engines=request.separator_engines,
-        model=request.separator_model or "",
-        stems=[media_pb2.STEM_VOCALS],
-        split=_SPLITS[request.stems],
-        format=_FORMATS[request.stem_format],
-    )
+def plan(request: JobRequest, separated: Separated | None = None) -> aligner_pb2.AlignRequest:
+    """The whole chain in one call: align what is transcribed of what is separated of what is downloaded.
+
+    With the stems of an earlier attempt: align what is transcribed of these.
+    """
     transcribe = transcriber_pb2.TranscribeConfig(
-        separate=separate,
         engines=request.transcriber_engines,
         model=request.transcriber_model or "",
         language=request.language or "",
@@ -56,6 +46,10 @@ def plan(request: JobRequest) -> aligner_pb2.AlignRequest:
         hot_words=request.hot_words,
         listen=_LISTEN[request.listen],
     )
+    if separated:
+        transcribe.stems.CopyFrom(_stored(separated))
+    else:
+        transcribe.separate.CopyFrom(_separate(request))
     align = aligner_pb2.AlignConfig(
         transcribe=transcribe,
         lyrics=request.lyrics,
@@ -67,3 +61,49 @@ def plan(request: JobRequest) -> aligner_pb2.AlignRequest:
     if request.lookup:
         align.lookup.CopyFrom(aligner_pb2.LyricsLookup(artist=request.lookup.artist, title=request.lookup.title))
     return aligner_pb2.AlignRequest(config=align)
+
+
+def _separate(request: JobRequest) -> separator_pb2.SeparateConfig:
+    if request.upload:
+        stored = media_pb2.StoredObject(key=request.upload.key)
+        title = request.title or PurePath(request.upload.file_name).stem
+        source = downloader_pb2.DownloadRequest(object=stored, title=title)
+    else:
+        source = downloader_pb2.DownloadRequest(url=request.url or "", title=request.title or "")
+    return separator_pb2.SeparateConfig(
+        download=source,
+        engines=request.separator_engines,
+        model=request.separator_model or "",
+        stems=[media_pb2.STEM_VOCALS],
+        split=_SPLITS[request.stems],
+        format=_FORMATS[request.stem_format],
+    )
+
+
+def _stored(separated: Separated) -> transcriber_pb2.StoredStems:
+    """The stems, and what to say of the stages before: their engines and warnings go into words.json, too."""
+    stems = transcriber_pb2.StoredStems()
+    for stem in separated.stems:
+        stored = media_pb2.StoredObject(key=stem.key)
+        if stem.name.startswith("vocals."):
+            stems.vocals.CopyFrom(stored)
+        else:
+            stems.rest.append(stored)
+    if media := separated.media:
+        stems.media.CopyFrom(
+            media_pb2.MediaInfo(
+                title=media["title"],
+                artist=media["artist"],
+                duration=None if media["duration_s"] is None else duration(media["duration_s"]),
+                webpage_url=media["webpage_url"],
+                format=media["format"],
+            )
+        )
+    for stage in separated.stages:
+        if stage.engine:
+            chosen = media_pb2.EngineChosen(engine=stage.engine, model=stage.model or "", device=stage.device or "")
+            stems.events.append(media_pb2.StageEvent(stage=_STAGES[stage.stage], engine=chosen))
+    for warning in separated.warnings:
+        said = media_pb2.Warning(reason=warning["reason"], message=warning["message"])
+        stems.events.append(media_pb2.StageEvent(stage=_STAGES[warning["stage"]], warning=said))
+    return stems

@@ -17,7 +17,14 @@ RETURNING *, extract(epoch FROM now() - started_at)::float8 AS age_s
 -- requeue_job --
 UPDATE jobs
    SET state = 'queued', heartbeat_at = NULL, task_id = NULL, failures = failures + %(failures)s
- WHERE id = %(id)s AND state = ANY(%(before)s) AND attempt = %(attempt)s
+ WHERE id = %(id)s AND state = 'running' AND state = ANY(%(before)s) AND attempt = %(attempt)s
+RETURNING *
+
+-- restart_job --
+-- The user asks for it: what is counted and timed begins anew.
+UPDATE jobs
+   SET state = 'queued', failures = 0, problem = NULL, cancel_requested = false, started_at = NULL, finished_at = NULL
+ WHERE id = %(id)s AND finished_at IS NOT NULL AND state = ANY(%(before)s)
 RETURNING *
 
 -- finish_job --
@@ -132,6 +139,21 @@ SELECT * FROM stages WHERE job_id = %(id)s AND attempt = %(attempt)s ORDER BY po
 SELECT stage FROM stages
  WHERE job_id = %(id)s AND attempt = %(attempt)s AND state IN ('pending', 'running')
  ORDER BY position
+
+-- last_separation --
+-- The newest attempt before this one whose separation has ended well; its stems were all announced before that.
+SELECT attempt FROM stages
+ WHERE job_id = %(id)s AND attempt < %(attempt)s AND stage = 'separate' AND state = 'succeeded'
+ ORDER BY attempt DESC
+ LIMIT 1
+
+-- get_stems --
+-- None of an attempt whose files another one has replaced since.
+SELECT * FROM artifacts WHERE job_id = %(id)s AND attempt = %(attempt)s AND stage = 'separate' ORDER BY created_at, name
+
+-- forget_stems --
+-- The objects behind them cannot be read.
+DELETE FROM artifacts WHERE job_id = %(id)s AND stage = 'separate'
 
 -- get_artifacts --
 SELECT * FROM artifacts WHERE job_id = %(id)s ORDER BY created_at, name

@@ -1,15 +1,17 @@
 """Every state of a job and of a stage, and every step between them. The SQL takes its conditions from here.
 
     job     queued ──► running ──► succeeded
-              ▲  │        │  ├───► failed
-              └──┼────────┘  └───► cancelled
-                 └───────────────► cancelled
+              ▲  │        │  ├───► failed ────┐
+              │  │        │  └───► cancelled ─┤
+              │  └───────────────► cancelled ─┤
+              └───────────┴───────────────────┘
 
     stage   pending ──► running ──► succeeded | failed | skipped
                └───────────────────────────────► skipped
 
 A job goes back from running to queued when its attempt failed and may be repeated, when its dispatcher died, or when
-it was handed back. Each claim is a new attempt with stages of its own; an older attempt writes nothing.
+it was handed back; and from failed or cancelled when the user asks for it once more. Each claim is a new attempt with
+stages of its own; an older attempt writes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class JobState(StrEnum):
 
     @property
     def final(self) -> bool:
-        return not JOB_STEPS[self]
+        """Nothing more happens unless the user asks for it."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 class StageState(StrEnum):
@@ -41,8 +44,8 @@ JOB_STEPS: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
     JobState.RUNNING: frozenset({JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.CANCELLED: frozenset(),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 
 STAGE_STEPS: dict[StageState, frozenset[StageState]] = {

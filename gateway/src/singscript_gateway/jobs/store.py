@@ -20,6 +20,7 @@ from singscript_gateway.jobs import queue
 from singscript_gateway.jobs.model import (
     RESULT_NAME,
     STAGES,
+    STAGES_OF_STEMS,
     Artifact,
     Event,
     Failure,
@@ -28,6 +29,7 @@ from singscript_gateway.jobs.model import (
     JobRequest,
     Karaoke,
     Revision,
+    Separated,
     Stage,
     UsageSum,
 )
@@ -43,11 +45,13 @@ class Claim:
     """The right to work on a job, until someone else has a newer one.
 
     Attributes:
-        age_s: seconds since the job was first claimed.
+        age_s: seconds since the job was first claimed, or first after the user asked for it again.
+        separated: stems of an earlier attempt that this one goes on from; None where it starts at the beginning.
     """
 
     job: Job
     age_s: float
+    separated: Separated | None
 
 
 class JobStore:
@@ -148,6 +152,16 @@ class JobStore:
                 await tx.run("request_cancel", id=job_id)
             return _job_or_none(await tx.first("get_job", id=job_id))
 
+    async def restart(self, job_id: UUID) -> Job | None:
+        """Queues a job that has failed or was cancelled, once; None for any other."""
+        async with self._transaction() as tx:
+            if not await tx.first("restart_job", id=job_id, before=_BEFORE_QUEUED):
+                return None
+            await self._enqueue(tx, job_id)
+            data = {"reason": "RETRY_REQUESTED", "message": "It was asked for once more."}
+            await tx.append(job_id, Update("state", {"state": JobState.QUEUED} | data))
+            return _job(await tx.one("get_job", id=job_id))
+
     async def ping(self) -> None:
         async with self._transaction():
             pass
@@ -173,9 +187,12 @@ class JobStore:
             if row is None:
                 return None
             job = _job(row)
+            separated = await _separated(tx, job)
             await tx.run("insert_stages", id=job_id, attempt=job.attempt, stages=list(STAGES))
             await tx.append(job_id, Update("state", {"state": JobState.RUNNING}))
-            return Claim(job, row["age_s"])
+            if separated:
+                await tx.move_stages(job, STAGES_OF_STEMS, StageState.SKIPPED)
+            return Claim(job, row["age_s"], separated)
 
     async def requeue_unclaimed(self, job_id: UUID, task_id: int) -> None:
         """A new task for a queued job whose task was taken by someone who cannot run it."""
@@ -236,6 +253,19 @@ class JobStore:
         """Ends the attempt with a failure and queues the next one. False: the attempt was over already."""
         async with self._transaction() as tx:
             return await self._retry(tx, job, failure, delay_s)
+
+    async def start_over(self, job: Job, failure: Failure) -> bool:
+        """Ends an attempt whose stems cannot be read, and queues one from the beginning: no failure of the job's work.
+
+        False: the attempt was over already.
+        """
+        async with self._transaction() as tx:
+            if not await tx.first("hold_attempt", id=job.id, attempt=job.attempt):
+                return False
+            await tx.run("forget_stems", id=job.id)
+            warning = {"stage": "separate", "reason": failure.reason, "message": failure.message}
+            await tx.append(job.id, Update("warning", warning))
+            return await self._retry(tx, job, failure, delay_s=0, failures=0)
 
     async def cancelled(self, job: Job) -> bool:
         """Ends a job whose end was asked for. False: the attempt was over already."""
@@ -326,8 +356,8 @@ class JobStore:
         await tx.tell_webhooks(job.id)
         return True
 
-    async def _retry(self, tx: _Transaction, job: Job, failure: Failure, delay_s: float) -> bool:
-        if not await tx.first("requeue_job", id=job.id, attempt=job.attempt, failures=1, before=_BEFORE_QUEUED):
+    async def _retry(self, tx: _Transaction, job: Job, failure: Failure, delay_s: float, *, failures: int = 1) -> bool:
+        if not await tx.first("requeue_job", id=job.id, attempt=job.attempt, failures=failures, before=_BEFORE_QUEUED):
             return False
         await tx.end_stages(job, failure.stage)
         await self._enqueue(tx, job.id, delay_s)
@@ -481,6 +511,22 @@ async def _usage(
 ) -> list[UsageSum]:
     rows = await tx.all("sum_usage", owner=owner, id=job_id, since=since, until=until)
     return [UsageSum.model_validate(row) for row in rows]
+
+
+async def _separated(tx: _Transaction, job: Job) -> Separated | None:
+    """The stems that the job's newest attempt can go on from."""
+    row = await tx.first("last_separation", id=job.id, attempt=job.attempt)
+    if row is None:
+        return None
+    stages = await tx.all("get_stages", id=job.id, attempt=row["attempt"])
+    warnings = await tx.all("get_warnings", id=job.id, attempt=row["attempt"])
+    separated = Separated(
+        stems=[Artifact.model_validate(s) for s in await tx.all("get_stems", id=job.id, attempt=row["attempt"])],
+        media=job.media,
+        stages=[Stage.model_validate(s) for s in stages if s["stage"] in STAGES_OF_STEMS],
+        warnings=[w["data"] for w in warnings if w["data"]["stage"] in STAGES_OF_STEMS],
+    )
+    return separated if separated.suffices(job.request) else None
 
 
 async def _artifacts(tx: _Transaction, job_id: UUID) -> list[Artifact]:

@@ -241,11 +241,12 @@ def _separated(
             raise NoAudio("There is no sound in the input. Send a file or a stream that has some.")
         for writer in writers.values():
             yield Response(trailer=writer.trailer())
-        yield _event(Progress(done_samples / fmt.sample_rate_hz, fmt.duration_s, finished=True))
         if kept:
             params = {"engine": ready.chosen.engine, "model": ready.chosen.model, **ready.params}
             for stored in kept.store(params):
                 yield _event(stored)
+        # Last: who reads it may count on all the stems.
+        yield _event(Progress(done_samples / fmt.sample_rate_hz, fmt.duration_s, finished=True))
 
 
 def _events(events: Generator[StageEvent, None, Ready]) -> Generator[Response, None, Ready]:

@@ -32,7 +32,7 @@ from singscript_transcriber.listening import Listen
 from singscript_transcriber.recogniser import Wanted
 from singscript_transcriber.segments import Dropped, Segment
 from singscript_transcriber.settings import TranscriberSettings
-from singscript_transcriber.sources import Request, Response
+from singscript_transcriber.sources import Request, Response, StemsUnreadable
 from singscript_transcriber.transcribe import transcribe
 from singscript_transcriber.vad import SAMPLE_RATE_HZ
 from singscript_transcriber.windows import Block
@@ -127,6 +127,7 @@ class _Servicer(transcriber_pb2_grpc.TranscriberServiceServicer):
         self, config: transcriber_pb2.TranscribeConfig, requests: AsyncIterator[Request], timeout_s: float | None
     ) -> AsyncGenerator[Response | Block]:
         settings = self._settings
+        has_choice = config.listen != transcriber_pb2.LISTEN_VOCALS
         match config.WhichOneof("source"):
             case "inline":
                 return sources.inline(config.inline, requests)
@@ -140,15 +141,18 @@ class _Servicer(transcriber_pb2_grpc.TranscriberServiceServicer):
                         "This transcriber was given no downloader. Set SINGSCRIPT_DOWNLOADER, or send the audio itself."
                     )
                 return sources.downloaded(config.download, settings.downloader, timeout_s)
+            case "stems":
+                if self._store is None:
+                    raise StemsUnreadable("This transcriber has no storage to read stems from. Name separate instead.")
+                return sources.stored_stems(config.stems, self._store, settings.max_duration_s, with_mix=has_choice)
             case "separate":
                 if not settings.separator:
                     raise UpstreamNotConfigured(
                         "This transcriber was given no separator. Set SINGSCRIPT_SEPARATOR, or send the audio itself."
                     )
-                has_choice = config.listen != transcriber_pb2.LISTEN_VOCALS
                 return sources.separated(config.separate, requests, settings.separator, timeout_s, with_mix=has_choice)
             case None:
-                raise InvalidInput("The config names no source. Set inline, object, download or separate.")
+                raise InvalidInput("The config names no source. Set inline, object, download, separate or stems.")
 
 
 async def _relayed(source: AsyncGenerator[Response | Block], *, echo: bool) -> AsyncGenerator[Block | Relay[Response]]:

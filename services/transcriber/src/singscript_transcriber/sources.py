@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Sequence
 from contextlib import aclosing
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,17 @@ from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_audio.chunks import MonoReader, media_info
 from singscript_audio.decode import decode, probe
-from singscript_core.errors import BrokenStream, InvalidInput
+from singscript_audio.resample import Resampler
+from singscript_core.errors import BrokenStream, InvalidInput, Rejected
 from singscript_serving.calls import responses
 from singscript_serving.channel import dial
 from singscript_serving.requests import next_request
-from singscript_storage import ObjectStore
+from singscript_storage import ChecksumMismatch, ObjectNotFound, ObjectStore
 from singscript_transcriber.vad import SAMPLE_RATE_HZ
 from singscript_transcriber.windows import Block
+
+# What the downloader sends, so what the separator works on and stores.
+_STEM_RATE_HZ, _STEM_CHANNELS = 44_100, 2
 
 Request = transcriber_pb2.TranscribeRequest
 Response = transcriber_pb2.TranscribeResponse
@@ -62,6 +67,59 @@ async def stored(key: str, store: ObjectStore, max_duration_s: float) -> AsyncGe
         blocks = decode(path, sample_rate_hz=SAMPLE_RATE_HZ, channels=1, max_duration_s=max_duration_s)
         while (block := await asyncio.to_thread(next, blocks, None)) is not None:
             yield Block(block[:, 0])
+
+
+class StemsUnreadable(Rejected):
+    """Stored stems are gone, damaged, or not those of one sound. They have to be made again."""
+
+    reason = "STEMS_UNREADABLE"
+
+
+async def stored_stems(
+    stems: transcriber_pb2.StoredStems, store: ObjectStore, max_duration_s: float, *, with_mix: bool
+) -> AsyncGenerator[Response | Block]:
+    """The vocals, and the mix if wanted, of stems that a separator stored, after what was said of them then.
+
+    Raises:
+        StemsUnreadable.
+        StorageUnavailable: they cannot be fetched now.
+        UnsupportedFormat, NoAudio, DecodeFailed, TooLong: they cannot be used.
+    """
+    keys = [stems.vocals.key, *(stem.key for stem in stems.rest if with_mix)]
+    with tempfile.TemporaryDirectory(prefix="singscript-") as folder:
+        paths = [Path(folder) / str(index) for index in range(len(keys))]
+        for key, path in zip(keys, paths, strict=True):
+            try:
+                await asyncio.to_thread(store.fetch, key, path)
+            except (ObjectNotFound, ChecksumMismatch) as error:
+                raise StemsUnreadable(f"The stems cannot be read again: {error.message}") from error
+        if stems.HasField("media"):
+            yield Response(media=stems.media)
+        for event in stems.events:
+            yield Response(event=event)
+        sounds = [_as_separated(path, max_duration_s) for path in paths]
+        waiting = [np.zeros(0, np.float32) for _ in sounds]
+        while True:
+            blocks = [await asyncio.to_thread(next, sound, None) for sound in sounds]
+            if all(block is None for block in blocks):
+                break
+            waiting = [
+                old if new is None else np.concatenate([old, new]) for old, new in zip(waiting, blocks, strict=True)
+            ]
+            count = min(map(len, waiting))
+            vocals, *rest = (samples[:count] for samples in waiting)
+            waiting = [samples[count:] for samples in waiting]
+            yield Block(vocals, reduce(np.add, rest, vocals) if rest else None)
+        if any(map(len, waiting)):
+            raise StemsUnreadable("The stems are not of the same length, so not of one sound. Separate it again.")
+
+
+def _as_separated(path: Path, max_duration_s: float) -> Generator[NDArray[np.float32]]:
+    """A stem as 16 kHz mono by the same steps as one that comes from the separator."""
+    resampler = Resampler(_STEM_RATE_HZ, _STEM_CHANNELS, SAMPLE_RATE_HZ, 1)
+    for block in decode(path, sample_rate_hz=_STEM_RATE_HZ, channels=_STEM_CHANNELS, max_duration_s=max_duration_s):
+        yield resampler.push(block)[:, 0]
+    yield resampler.flush()[:, 0]
 
 
 async def downloaded(
