@@ -186,6 +186,18 @@ async def test_r44_nothing_is_told_of_an_end_that_was_not_written(
     assert found and found[1] == []
 
 
+async def test_r44_an_end_is_told_as_it_was_and_each_end_of_a_job_that_is_retried(
+    store: JobStore, webhooks: WebhookStore
+) -> None:
+    job = await cancelled(store, "http://127.0.0.1:1/", SECRET)
+    assert await store.restart(job.id)
+    first = [json.loads(claim.body) for claim in await webhooks.claim(9, 30.0)]
+    assert [(one["type"], one["data"]["state"]) for one in first] == [("job.cancelled", "cancelled")]
+    await store.cancel(job.id)
+    second = [json.loads(claim.body) for claim in await webhooks.claim(9, 30.0)]
+    assert [one["type"] for one in second] == ["job.cancelled"] and second[0]["timestamp"] > first[0]["timestamp"]
+
+
 async def test_r44_two_secrets_sign_side_by_side(store: JobStore, webhooks: WebhookStore, pool: Pool) -> None:
     async with receiving(200) as receiver, sending(pool):
         job = await cancelled(store, receiver.url, NEWER, SECRET)
