@@ -170,6 +170,7 @@ async def test_every_error_is_a_problem(client: httpx.AsyncClient, store: JobSto
         is_problem(await client.get(f"/api/jobs/{uuid4()}{path}"), 404, "JOB_NOT_FOUND")
         is_problem(await client.get(f"/api/jobs/not-a-uuid{path}"), 404, "JOB_NOT_FOUND")
     is_problem(await client.delete(f"/api/jobs/{uuid4()}"), 404, "JOB_NOT_FOUND")
+    is_problem(await client.post(f"/api/jobs/{uuid4()}/cancel"), 404, "JOB_NOT_FOUND")
 
 
 async def test_database_that_is_away_is_a_503_and_a_defect_a_500(
@@ -207,6 +208,7 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     assert set(document["paths"]) == {
         *("/api/jobs", "/api/jobs/{job_id}", "/api/jobs/{job_id}/events", "/api/jobs/{job_id}/result"),
+        "/api/jobs/{job_id}/cancel",
         *("/api/jobs/{job_id}/artifacts/{name}", "/api/usage", "/healthz", "/readyz"),
         *("/api/jobs/{job_id}/words", "/api/jobs/{job_id}/words/revisions", "/api/jobs/{job_id}/render"),
         "/api/jobs/{job_id}/webhook",
@@ -247,15 +249,15 @@ async def test_openapi_refers_to_nothing_that_it_lacks(client: httpx.AsyncClient
 async def test_cancel(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
     queued = await store.create(link())
     for _ in range(2):
-        response = await client.delete(f"/api/jobs/{queued.id}")
+        response = await client.post(f"/api/jobs/{queued.id}/cancel")
         assert (response.status_code, response.json()["state"]) == (200, "cancelled")
     job = await running(store, database_url)
     for _ in range(2):
-        response = await client.delete(f"/api/jobs/{job.id}")
+        response = await client.post(f"/api/jobs/{job.id}/cancel")
         assert response.status_code == 202
         assert (response.json()["state"], response.json()["cancel_requested"]) == ("running", True)
     await store.succeed(job)
-    body = is_problem(await client.delete(f"/api/jobs/{job.id}"), 409, "JOB_FINISHED")
+    body = is_problem(await client.post(f"/api/jobs/{job.id}/cancel"), 409, "JOB_FINISHED")
     assert body["state"] == "succeeded"
 
 
@@ -265,7 +267,7 @@ async def test_cancel(client: httpx.AsyncClient, store: JobStore, database_url: 
 async def test_retry(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
     job = await store.create(link())
     assert is_problem(await client.post(f"/api/jobs/{job.id}/retry"), 409, "JOB_NOT_ENDED")
-    await client.delete(f"/api/jobs/{job.id}")
+    await client.post(f"/api/jobs/{job.id}/cancel")
     answers = await asyncio.gather(*(client.post(f"/api/jobs/{job.id}/retry") for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [202] + [409] * 7
     body = (await client.get(f"/api/jobs/{job.id}")).json()

@@ -354,10 +354,11 @@ async def test_nothing_is_half_done_when_the_database_refuses(
 
 async def test_zombies_write_no_files(store: JobStore, job: Job) -> None:
     revision = (await store.artifacts(job.id))[0].model_copy(update={"name": "words.json"})
-    assert await store.put_files(job, job.formats, [revision])
-    assert not await store.put_files(job, job.formats, [revision])
+    since = await store.expect_object(revision.key)
+    assert await store.put_files(job, job.formats, [revision], since)
+    assert not await store.put_files(job, job.formats, [revision], since)
     waiting = await store.create(JobRequest(url="https://example.org/a.mp3"))
-    assert not await store.put_files(waiting, waiting.formats, [revision])
+    assert not await store.put_files(waiting, waiting.formats, [revision], since)
 
 
 async def test_jobs_of_before_have_srt(store: JobStore, job: Job, database_url: str) -> None:

@@ -111,7 +111,7 @@ class Client:
         return self._answer(self._http.post(f"/api/jobs/{job_id}/render", json=order, timeout=RENDER_TIMEOUT_S))
 
     def cancel(self, job_id: str) -> None:
-        self._answer(self._http.delete(f"/api/jobs/{job_id}"))
+        self._answer(self._http.post(f"/api/jobs/{job_id}/cancel"))
 
     def save(self, artifact: dict[str, Any], path: Path) -> None:
         """Downloads an artifact to `path`, under a temporary name until it is whole."""

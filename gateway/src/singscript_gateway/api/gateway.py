@@ -12,6 +12,7 @@ from singscript.aligner.v1 import aligner_pb2_grpc
 
 from singscript_core import logs
 from singscript_gateway.api.problems import ProblemError
+from singscript_gateway.api.removal import Remover
 from singscript_gateway.jobs.listen import Listener
 from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.store import JobStore
@@ -23,6 +24,7 @@ from singscript_storage import ObjectStore
 @dataclass(frozen=True)
 class Gateway:
     """Attributes:
+    remover: removes what no job refers to any more.
     aligner: renders subtitle files.
     closing: set when the process is to stop, so that event streams end.
     """
@@ -31,6 +33,7 @@ class Gateway:
     store: JobStore
     webhooks: WebhookStore
     objects: ObjectStore
+    remover: Remover
     events: Listener
     aligner: aligner_pb2_grpc.AlignerServiceAsyncStub
     closing: asyncio.Event

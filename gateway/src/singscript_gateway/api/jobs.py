@@ -1,16 +1,17 @@
-"""Jobs: create, list, look at, cancel, retry."""
+"""Jobs: create, list, look at, cancel, retry, delete."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import binascii
+import hashlib
 import json
 import logging
+from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ValidationError
 
 from singscript_core import logs
@@ -27,8 +28,9 @@ from singscript_gateway.api.shapes import (
     job_summary,
 )
 from singscript_gateway.api.uploads import Form, ReceivedFile, received_form, received_text
-from singscript_gateway.jobs.model import Job, JobOptions, JobRequest, Upload
+from singscript_gateway.jobs.model import LOCAL_OWNER, Job, JobOptions, JobRequest, Upload
 from singscript_gateway.jobs.states import JobState
+from singscript_gateway.jobs.store import Answer, Keyed, ObjectRemoved
 from singscript_storage import artifact_key
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,9 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 _LISTS = ("separator_engines", "transcriber_engines", "aligner_engines", "hot_words", "formats")
 _OBJECTS = ("lookup", "karaoke", "webhook")
+# How often an upload is stored, should it be removed meanwhile with another job that had the same file.
+_STORE_TRIES = 3
+_STORE_PAUSE_S = 0.5
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "JOB_NOT_FOUND"}}
 
 
@@ -55,8 +60,8 @@ def _form_schema() -> dict[str, Any]:
         202: {"headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}}},
         413: {"model": Problem, "description": "TOO_LARGE"},
         415: {"model": Problem, "description": "UNSUPPORTED_MEDIA_TYPE"},
-        422: {"model": Problem, "description": "INVALID_INPUT, INVALID_FORM"},
-        503: {"model": Problem, "description": "DATABASE_UNAVAILABLE, STORAGE_UNAVAILABLE"},
+        422: {"model": Problem, "description": "INVALID_INPUT, INVALID_FORM, IDEMPOTENCY_KEY_REUSED"},
+        503: {"model": Problem, "description": "DATABASE_UNAVAILABLE, STORAGE_UNAVAILABLE, OBJECT_REMOVED"},
     },
     openapi_extra={
         "requestBody": {
@@ -68,27 +73,39 @@ def _form_schema() -> dict[str, Any]:
         }
     },
 )
-async def create_job(request: Request, gateway: GatewayDep) -> Response:
+async def create_job(
+    request: Request,
+    gateway: GatewayDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x20-\x7e]*$",
+            description="Any text that is new for each job, such as a UUID. Sent again within 24 hours it makes no "
+            "second job: the answer is the first one.",
+            examples=["5b1c1f0e-6c1f-4a8e-9d5e-0a4f6f0b8f57"],
+        ),
+    ] = None,
+) -> Response:
     """From a link (JSON), or from a file or a link (a form, parts in any order)."""
     try:
         match request.headers.get("content-type", "").partition(";")[0].strip().lower():
             case "application/json":
                 order = CreateJob.model_validate_json(await received_text(request))
-                job = await gateway.store.create(JobRequest(**order.model_dump()))
+                answer = await _create(gateway, JobRequest(**order.model_dump()), None, idempotency_key)
             case "multipart/form-data":
                 async with received_form(request, gateway.settings.max_upload_bytes) as form:
-                    job = await gateway.store.create(await _form_request(gateway, form))
+                    answer = await _create(gateway, _form_request(form), form.file, idempotency_key)
             case _:
                 detail = "Send application/json with a link, or multipart/form-data with a file."
                 raise ProblemError(415, "UNSUPPORTED_MEDIA_TYPE", detail)
     except ValidationError as error:
         return problem_response(invalid_input(error))
-    logs.job_id.set(str(job.id))
-    logger.info("job created")
-    created = (await _details(gateway, job)).model_dump(mode="json")
-    if secret := await gateway.webhooks.secret_of(job.id):
-        created["webhook_secret"] = secret
-    return JSONResponse(created, status_code=202, headers={"Location": f"/api/jobs/{job.id}"})
+    logs.job_id.set(str(answer.job_id))
+    logger.info("job created before, with the same key" if answer.repeated else "job created")
+    headers = {"Location": f"/api/jobs/{answer.job_id}"}
+    return Response(answer.body, status_code=202, headers=headers, media_type="application/json")
 
 
 @router.get("", summary="List jobs, newest first", response_model=JobList, responses={422: {"model": Problem}})
@@ -113,8 +130,8 @@ async def get_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
     return await _details(gateway, job)
 
 
-@router.delete(
-    "/{job_id}",
+@router.post(
+    "/{job_id}/cancel",
     summary="Cancel a job",
     response_model=JobDetails,
     responses=_NOT_FOUND
@@ -125,7 +142,7 @@ async def get_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
     },
 )
 async def cancel_job(gateway: GatewayDep, job: JobDep, response: Response) -> JobDetails:
-    """May be repeated."""
+    """May be repeated. The job and what it made stay until it is deleted."""
     now = await gateway.store.cancel(job.id) or job
     if now.state.final and now.state is not JobState.CANCELLED:
         raise ProblemError(
@@ -157,12 +174,79 @@ async def retry_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
     return await _details(gateway, now)
 
 
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    summary="Delete a job that has ended, with its files",
+    responses=_NOT_FOUND
+    | {
+        204: {"description": "There is no such job any more."},
+        409: {"model": Problem, "description": "JOB_NOT_FINISHED: cancel it first"},
+    },
+)
+async def delete_job(gateway: GatewayDep, job: JobDep) -> None:
+    """Its upload, its files and every revision of its words go, too, save what other jobs have in common with it.
+    What it has spent stays in `GET /api/usage`.
+    """
+    now = await gateway.store.delete(job.id) or job
+    if not now.state.final:
+        detail = f"The job is {now.state}. Cancel it with POST /api/jobs/{job.id}/cancel; delete it when it has ended."
+        raise ProblemError(409, "JOB_NOT_FINISHED", detail, state=now.state)
+    gateway.remover.wake()
+    logger.info("job deleted", extra={"state": now.state})
+
+
 async def _details(gateway: Gateway, job: Job) -> JobDetails:
     return job_details(job, *await gateway.store.details(job))
 
 
-async def _form_request(gateway: Gateway, form: Form) -> JobRequest:
-    """Checks all fields first; the file is stored only when everything is right."""
+async def _create(gateway: Gateway, order: JobRequest, file: ReceivedFile | None, key: str | None) -> Answer:
+    """Makes the job, and stores its file before that; or finds the answer that was given to the same key.
+
+    Raises:
+        IdempotencyKeyReused: the key was sent with another job.
+        ObjectRemoved: the file was removed with another job, again and again.
+    """
+    keyed = Keyed(LOCAL_OWNER, key, _digest(order)) if key else None
+    if keyed and (kept := await gateway.store.answer(keyed)):
+        return kept
+    tries = 1
+    while True:
+        try:
+            since = await _store(gateway, order.upload.key, file) if order.upload and file else None
+            return await _insert(gateway, order, keyed, since)
+        except ObjectRemoved:
+            if tries == _STORE_TRIES:
+                raise
+        tries += 1
+        await asyncio.sleep(_STORE_PAUSE_S)
+
+
+async def _insert(gateway: Gateway, order: JobRequest, keyed: Keyed | None, since: datetime | None) -> Answer:
+    if keyed:
+        return await gateway.store.create_once(order, keyed, _body, since)
+    job = await gateway.store.create(order, since)
+    return Answer(job.id, _body(job, await gateway.webhooks.secret_of(job.id)), repeated=False)
+
+
+def _body(job: Job, webhook_secret: str | None) -> str:
+    """The answer to a job that was just made."""
+    created = job_details(job, [], [], [], []).model_dump(mode="json")
+    if webhook_secret:
+        created["webhook_secret"] = webhook_secret
+    return json.dumps(created, ensure_ascii=False)
+
+
+def _digest(order: JobRequest) -> str:
+    """The same for what asks for the same, whatever the file is called."""
+    asked = order.model_dump(mode="json", exclude_defaults=True, exclude={"upload"})
+    if order.upload:
+        asked["upload"] = order.upload.key
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _form_request(form: Form) -> JobRequest:
+    """What the form asks for; nothing is stored yet."""
     fields = _fields(form)
     if form.file is None:
         return JobRequest(**CreateJob.model_validate(fields).model_dump())
@@ -170,14 +254,16 @@ async def _form_request(gateway: Gateway, form: Form) -> JobRequest:
         raise ProblemError(422, "INVALID_INPUT", "The form holds a file and a link. Send one of them.")
     if form.file.size_bytes == 0:
         raise ProblemError(422, "INVALID_INPUT", "The file is empty.")
-    options = JobOptions.model_validate(fields)
-    return JobRequest(**options.model_dump(), upload=await _store(gateway, form.file))
+    key = artifact_key("upload", {}, form.file.sha256, "original")
+    upload = Upload(key=key, file_name=form.file.file_name, size_bytes=form.file.size_bytes)
+    return JobRequest(**JobOptions.model_validate(fields).model_dump(), upload=upload)
 
 
-async def _store(gateway: Gateway, file: ReceivedFile) -> Upload:
-    key = artifact_key("upload", {}, file.sha256, "original")
+async def _store(gateway: Gateway, key: str, file: ReceivedFile) -> datetime:
+    """Stores the file; returns since when it was expected. Raises ObjectRemoved when it is being removed just now."""
+    since = await gateway.store.expect_object(key)
     await asyncio.to_thread(gateway.objects.put, key, file.path, "application/octet-stream")
-    return Upload(key=key, file_name=file.file_name, size_bytes=file.size_bytes)
+    return since
 
 
 def _fields(form: Form) -> dict[str, object]:

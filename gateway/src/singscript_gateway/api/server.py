@@ -16,6 +16,7 @@ from singscript_core.errors import InvalidInput
 from singscript_gateway.api import artifacts, events, health, jobs, usage, webhooks, words
 from singscript_gateway.api.gateway import Gateway
 from singscript_gateway.api.problems import add_handlers
+from singscript_gateway.api.removal import Remover
 from singscript_gateway.database import make_pool
 from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.queue import make_queue
@@ -47,8 +48,11 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             store = JobStore(pool, make_queue())
             aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
             webhooks_store = WebhookStore(pool)
-            app.state.gateway = Gateway(settings, store, webhooks_store, objects, listener, aligner, asyncio.Event())
-            yield
+            async with Remover(store, objects).running() as remover:
+                app.state.gateway = Gateway(
+                    settings, store, webhooks_store, objects, remover, listener, aligner, asyncio.Event()
+                )
+                yield
 
     app = FastAPI(
         title="Singscript",

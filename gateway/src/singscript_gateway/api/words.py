@@ -9,6 +9,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,7 +48,11 @@ _NOT_THERE: dict[int | str, dict[str, Any]] = {
 }
 _NOT_RENDERED: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "INVALID_INPUT, with the place of each fault in `errors`"},
-    503: {"model": Problem, "description": "UPSTREAM_UNAVAILABLE: the aligner cannot be reached. Nothing was changed."},
+    503: {
+        "model": Problem,
+        "description": "UPSTREAM_UNAVAILABLE: the aligner cannot be reached; OBJECT_REMOVED: the same file went with "
+        "a job that was deleted meanwhile. Nothing was changed.",
+    },
 }
 _ETAG = {"ETag": {"description": "The revision, in quotes.", "schema": {"type": "string"}, "example": '"2"'}}
 
@@ -128,8 +133,8 @@ async def put_words(
             raise _changed(standing.revision)
         document, content = await asyncio.to_thread(_corrected, document, correction, standing.revision + 1)
         files = {RESULT_NAME: (content, _MEDIA_TYPE)} | await _rendered(gateway, document, job.formats)
-        stored = await asyncio.to_thread(_store, gateway.objects, standing, files)
-        if await gateway.store.put_files(job, job.formats, stored):
+        stored, since = await _store(gateway, standing, files)
+        if await gateway.store.put_files(job, job.formats, stored, since):
             logger.info("words corrected", extra={"revision": standing.revision + 1})
             return _answer(job, standing.revision + 1, stored)
         # The words were corrected meanwhile, or other files were made.
@@ -152,8 +157,8 @@ async def render(gateway: GatewayDep, job: FinishedJobDep, order: RenderOrder) -
         standing, document = await _words(gateway, job)
         wanted = dict.fromkeys(order.formats, order.karaoke)
         files = await _rendered(gateway, document, wanted)
-        stored = await asyncio.to_thread(_store, gateway.objects, standing, files)
-        if await gateway.store.put_files(job, job.formats | wanted, stored):
+        stored, since = await _store(gateway, standing, files)
+        if await gateway.store.put_files(job, job.formats | wanted, stored, since):
             return _answer(job, standing.revision, stored)
         job = await current_job(gateway, job.id)
 
@@ -199,21 +204,36 @@ async def _rendered(
     return files
 
 
-def _store(objects: ObjectStore, standing: Revision, files: Mapping[str, tuple[bytes, str]]) -> list[Artifact]:
-    """Stores files that were made of the words that stand; blocking."""
-    artifacts: list[Artifact] = []
+async def _store(
+    gateway: Gateway, standing: Revision, files: Mapping[str, tuple[bytes, str]]
+) -> tuple[list[Artifact], datetime]:
+    """Stores files that were made of the words that stand; returns them, and since when they were expected.
+
+    Raises:
+        ObjectRemoved: one is being removed just now, with another job.
+    """
     source_sha256 = hashlib.sha256(standing.key.encode()).hexdigest()
+    keys = {
+        name: artifact_key("align", {"content": hashlib.sha256(content).hexdigest()}, source_sha256, name)
+        for name, (content, _) in files.items()
+    }
+    expected = [await gateway.store.expect_object(key) for key in keys.values()]
+    return await asyncio.to_thread(_put, gateway.objects, keys, files), min(expected)
+
+
+def _put(objects: ObjectStore, keys: Mapping[str, str], files: Mapping[str, tuple[bytes, str]]) -> list[Artifact]:
+    """Blocking."""
+    artifacts: list[Artifact] = []
     with tempfile.TemporaryDirectory(prefix="singscript-words-") as folder:
         path = Path(folder) / "file"
         for name, (content, media_type) in files.items():
             path.write_bytes(content)
-            key = artifact_key("align", {"content": hashlib.sha256(content).hexdigest()}, source_sha256, name)
-            found = objects.put(key, path, media_type)
+            found = objects.put(keys[name], path, media_type)
             artifacts.append(
                 Artifact(
                     name=name,
                     stage="align",
-                    key=key,
+                    key=found.key,
                     media_type=media_type,
                     size_bytes=found.size_bytes,
                     sha256=found.sha256,

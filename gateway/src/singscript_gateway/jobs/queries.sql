@@ -10,7 +10,8 @@ UPDATE jobs SET task_id = %(task_id)s WHERE id = %(id)s
 
 -- claim_job --
 UPDATE jobs
-   SET state = 'running', attempt = attempt + 1, heartbeat_at = now(), started_at = COALESCE(started_at, now())
+   SET state = 'running', attempt = attempt + 1, heartbeat_at = now(), attempt_at = now(),
+       started_at = COALESCE(started_at, now())
  WHERE id = %(id)s AND state = ANY(%(before)s) AND task_id = %(task_id)s
 RETURNING *, extract(epoch FROM now() - started_at)::float8 AS age_s
 
@@ -188,6 +189,96 @@ SELECT seq, attempt, kind, data, at FROM job_events
  WHERE job_id = %(id)s AND seq > %(after)s
  ORDER BY seq
  LIMIT %(limit)s
+
+-- drop_old_keys --
+-- One that somebody else drops just now is waited for where its key is taken.
+DELETE FROM idempotency_keys
+ WHERE (owner, key) IN (
+        SELECT owner, key FROM idempotency_keys
+         WHERE created_at < now() - make_interval(secs => %(kept_s)s)
+           FOR UPDATE SKIP LOCKED)
+
+-- take_key --
+-- Waits for whoever has the same key under way; no row when that one has made its job.
+INSERT INTO idempotency_keys (owner, key, digest) VALUES (%(owner)s, %(key)s, %(digest)s)
+ON CONFLICT DO NOTHING
+RETURNING key
+
+-- keep_answer --
+UPDATE idempotency_keys SET job_id = %(id)s, body = %(body)s WHERE owner = %(owner)s AND key = %(key)s
+
+-- get_answer --
+SELECT digest, job_id, body FROM idempotency_keys
+ WHERE owner = %(owner)s AND key = %(key)s AND created_at >= now() - make_interval(secs => %(kept_s)s)
+
+-- hold_job --
+SELECT * FROM jobs WHERE id = %(id)s FOR UPDATE
+
+-- release_objects --
+-- Before the job goes. In the order of the keys: two of them may share some.
+INSERT INTO unused_objects (key, due_at)
+SELECT of_job.key, now()
+  FROM (SELECT data->>'key' FROM job_events WHERE job_id = %(id)s AND kind = 'artifact'
+         UNION
+        SELECT request->'upload'->>'key' FROM jobs WHERE id = %(id)s) AS of_job (key)
+ WHERE of_job.key IS NOT NULL
+ ORDER BY of_job.key
+ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at
+
+-- delete_job --
+DELETE FROM jobs WHERE id = %(id)s
+
+-- expect_object --
+-- No row while it is being removed.
+INSERT INTO unused_objects (key, due_at, expected_until)
+SELECT %(key)s, until, until FROM (SELECT now() + make_interval(secs => %(within_s)s)) AS latest (until)
+ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at, expected_until = excluded.expected_until
+ WHERE unused_objects.removed_at IS DISTINCT FROM 'infinity'
+RETURNING clock_timestamp() AS since
+
+-- share_object --
+-- Until the transaction ends nobody finds out that no job refers to the object.
+SELECT pg_advisory_xact_lock_shared(hashtextextended(%(key)s, 0))
+
+-- object_gone --
+SELECT removed_at = 'infinity' AS under_way FROM unused_objects WHERE key = %(key)s AND removed_at > %(since)s
+
+-- object_gone_since_attempt --
+SELECT unused_objects.removed_at = 'infinity' AS under_way FROM unused_objects, jobs
+ WHERE unused_objects.key = %(key)s AND jobs.id = %(id)s AND unused_objects.removed_at > jobs.attempt_at
+
+-- due_object --
+SELECT key FROM unused_objects WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- hold_object --
+-- Waits for those who are about to refer to it.
+SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))
+
+-- begin_removal --
+-- No row when a job refers to the object.
+UPDATE unused_objects SET removed_at = 'infinity', due_at = now() + make_interval(secs => %(within_s)s)
+ WHERE key = %(key)s
+   AND NOT EXISTS (SELECT FROM job_events WHERE kind = 'artifact' AND data->>'key' = %(key)s)
+   AND NOT EXISTS (SELECT FROM jobs WHERE request->'upload'->>'key' = %(key)s)
+RETURNING due_at
+
+-- keep_object --
+UPDATE unused_objects SET due_at = NULL WHERE key = %(key)s
+
+-- end_removal --
+-- Whoever was storing it may have done so after it was removed.
+UPDATE unused_objects
+   SET removed_at = clock_timestamp(), due_at = CASE WHEN expected_until > now() THEN expected_until END
+ WHERE key = %(key)s AND due_at = %(due_at)s
+
+-- postpone_removal --
+UPDATE unused_objects SET due_at = now() + make_interval(secs => %(delay_s)s)
+ WHERE key = %(key)s AND due_at = %(due_at)s
+
+-- forget_objects --
+-- Longer ago than any attempt began.
+DELETE FROM unused_objects
+ WHERE due_at IS NULL AND (removed_at IS NULL OR removed_at < now() - interval '7 days')
 
 -- beat_dispatcher --
 INSERT INTO dispatchers (id) VALUES (%(dispatcher)s)

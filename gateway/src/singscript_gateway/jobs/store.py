@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from singscript_core.errors import InvalidInput, Unavailable
 from singscript_gateway.database import Connection, Pool, expected_migrations
 from singscript_gateway.jobs import queue
 from singscript_gateway.jobs.model import (
@@ -39,6 +40,27 @@ from singscript_gateway.jobs.updates import Update
 from singscript_gateway.webhooks.model import new_secret
 from singscript_gateway.webhooks.payload import event_type, payload
 
+# How long a POST is answered as it was.
+KEY_KEPT_S = 24 * 3600.0
+# An upload whose job was not made by then is removed.
+JOB_WITHIN_S = 3600.0
+# By then a removal was done, or whoever did it died. Longer than any store waits for one.
+REMOVAL_WITHIN_S = 300.0
+# Before a removal that failed is tried again.
+REMOVAL_PAUSE_S = 30.0
+
+
+class IdempotencyKeyReused(InvalidInput):
+    """The key stands for another job."""
+
+    reason = "IDEMPOTENCY_KEY_REUSED"
+
+
+class ObjectRemoved(Unavailable):
+    """What was stored was removed meanwhile, with the last job that referred to it. It has to be stored again."""
+
+    reason = "OBJECT_REMOVED"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -54,6 +76,32 @@ class Claim:
     separated: Separated | None
 
 
+@dataclass(frozen=True)
+class Keyed:
+    """An Idempotency-Key, and the digest of what was asked for with it."""
+
+    owner: str
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a job that was made is answered; `repeated` when another request made it."""
+
+    job_id: UUID
+    body: str
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class Removal:
+    """An object that was to be looked at; `until` is set when no job refers to it: by then it is to be removed."""
+
+    key: str
+    until: datetime | None
+
+
 class JobStore:
     """All that is ever done to the jobs' tables.
 
@@ -66,19 +114,47 @@ class JobStore:
 
     # -- for the API
 
-    async def create(self, request: JobRequest) -> Job:
-        """A new job and its task."""
-        job_id = uuid4()
+    async def create(self, request: JobRequest, since: datetime | None = None) -> Job:
+        """A new job and its task; `since` is what `expect_object` said of its upload.
+
+        Raises:
+            ObjectRemoved: the upload has to be stored again.
+        """
         async with self._transaction() as tx:
-            formats = _formats(dict.fromkeys(request.formats, request.karaoke))
-            stored = Jsonb(request.model_dump(mode="json", exclude={"webhook"}))
-            await tx.run("insert_job", id=job_id, request=stored, formats=formats)
-            if hook := request.webhook:
-                secrets = hook.secrets or [new_secret()]
-                await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
-            await self._enqueue(tx, job_id)
-            await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
-            return _job(await tx.one("get_job", id=job_id))
+            return await self._create(tx, request, since)
+
+    async def create_once(
+        self,
+        request: JobRequest,
+        keyed: Keyed,
+        body: Callable[[Job, str | None], str],
+        since: datetime | None = None,
+    ) -> Answer:
+        """A new job whose answer is kept by its key, or the answer that is kept.
+
+        Args:
+            body: of the answer, from the job and the secret of its webhook.
+
+        Raises:
+            IdempotencyKeyReused: it is the answer to something else.
+            ObjectRemoved: see `create`.
+        """
+        async with self._transaction() as tx:
+            await tx.run("drop_old_keys", kept_s=KEY_KEPT_S)
+            if not await tx.first("take_key", owner=keyed.owner, key=keyed.key, digest=keyed.digest):
+                kept = await _kept_answer(tx, keyed)
+                assert kept is not None
+                return kept
+            job = await self._create(tx, request, since)
+            webhook = await tx.first("get_webhook", id=job.id)
+            answer = Answer(job.id, body(job, webhook["secrets"][0] if webhook else None), repeated=False)
+            await tx.run("keep_answer", owner=keyed.owner, key=keyed.key, id=job.id, body=answer.body)
+            return answer
+
+    async def answer(self, keyed: Keyed) -> Answer | None:
+        """The answer that is kept by the key; raises IdempotencyKeyReused."""
+        async with self._transaction() as tx:
+            return await _kept_answer(tx, keyed)
 
     async def get(self, job_id: UUID) -> Job | None:
         async with self._transaction() as tx:
@@ -104,7 +180,7 @@ class JobStore:
             rows = await tx.all("get_revisions", id=job_id, words=RESULT_NAME)
             return [Revision(**row, made_by="user" if row["revision"] > 1 else "aligner") for row in rows]
 
-    async def put_files(self, job: Job, formats: dict[Format, Karaoke], files: list[Artifact]) -> bool:
+    async def put_files(self, job: Job, formats: dict[Format, Karaoke], files: list[Artifact], since: datetime) -> bool:
         """Adds files that were rendered of a job that has succeeded, in place of those of the same names.
 
         With a words.json among them the job's words get their next revision.
@@ -112,6 +188,10 @@ class JobStore:
         Args:
             job: as it was when its words were read; False, and nothing is changed, when it has moved on since.
             formats: what the job's subtitle files are from now on.
+            since: the earliest that `expect_object` said of the files.
+
+        Raises:
+            ObjectRemoved: they have to be stored again.
         """
         corrected = any(file.name == RESULT_NAME for file in files)
         async with self._transaction() as tx:
@@ -120,6 +200,8 @@ class JobStore:
             )
             if held is None:
                 return False
+            for file in files:
+                await tx.refer(file.key, since)
             if corrected:
                 await tx.run("keep_words", id=job.id, revision=held["words_revision"] - 1, words=RESULT_NAME)
             announced = [Update("artifact", file.model_dump()) for file in files]
@@ -161,6 +243,62 @@ class JobStore:
             data = {"reason": "RETRY_REQUESTED", "message": "It was asked for once more."}
             await tx.append(job_id, Update("state", {"state": JobState.QUEUED} | data))
             return _job(await tx.one("get_job", id=job_id))
+
+    async def delete(self, job_id: UUID) -> Job | None:
+        """Deletes a job that has ended; any other stays. Returns it as it was; None: there is no such job.
+
+        Its objects are due for removal from then on.
+        """
+        async with self._transaction() as tx:
+            job = _job_or_none(await tx.first("hold_job", id=job_id))
+            if job and job.state.final:
+                await tx.run("release_objects", id=job_id)
+                await tx.run("delete_job", id=job_id)
+            return job
+
+    # -- objects: kept while a job refers to them
+
+    async def expect_object(self, key: str) -> datetime:
+        """To be called before an object is stored for a job that is to refer to it: should it not, the object goes.
+
+        Returns: when that was, by the database's clock.
+
+        Raises:
+            ObjectRemoved: it is being removed just now; it may be stored in a moment.
+        """
+        async with self._transaction() as tx:
+            row = await tx.first("expect_object", key=key, within_s=JOB_WITHIN_S)
+            if row is None:
+                raise _object_removed(under_way=True)
+            return row["since"]
+
+    async def begin_removal(self) -> Removal | None:
+        """The next object that is due. None: there is none."""
+        async with self._transaction() as tx:
+            row = await tx.first("due_object")
+            if row is None:
+                return None
+            await tx.run("hold_object", key=row["key"])
+            begun = await tx.first("begin_removal", key=row["key"], within_s=REMOVAL_WITHIN_S)
+            if begun is None:
+                await tx.run("keep_object", key=row["key"])
+            return Removal(row["key"], begun["due_at"] if begun else None)
+
+    async def end_removal(self, removal: Removal) -> None:
+        async with self._transaction() as tx:
+            await tx.run("end_removal", key=removal.key, due_at=removal.until)
+
+    async def postpone_removal(self, removal: Removal) -> None:
+        """After it failed, so that it is not known whether the object is still there."""
+        async with self._transaction() as tx:
+            await tx.run("postpone_removal", key=removal.key, due_at=removal.until, delay_s=REMOVAL_PAUSE_S)
+
+    async def forget_objects(self) -> None:
+        """Those of which nothing needs to be known any more."""
+        async with self._transaction() as tx:
+            await tx.run("forget_objects")
+
+    # -- health
 
     async def ping(self) -> None:
         async with self._transaction():
@@ -205,6 +343,9 @@ class JobStore:
         """Writes one event of a running attempt, and what follows from it. False: the attempt is over already.
 
         Usage counts even then, and once for each `number` that the dispatcher gave it.
+
+        Raises:
+            ObjectRemoved: the artifact was stored by others before, and may have been removed with their jobs.
         """
         async with self._transaction() as tx:
             kind, data = update
@@ -222,6 +363,9 @@ class JobStore:
                 case "progress":
                     await tx.run("set_stage_progress", id=job.id, attempt=job.attempt, **data)
                 case "artifact":
+                    await tx.share(data["key"])
+                    if gone := await tx.first("object_gone_since_attempt", key=data["key"], id=job.id):
+                        raise _object_removed(under_way=gone["under_way"], stage=data["stage"])
                     levels = Jsonb(data["levels"]) if data["levels"] else None
                     await tx.run("put_artifact", id=job.id, attempt=job.attempt, **data | {"levels": levels})
                 case "media":
@@ -343,6 +487,20 @@ class JobStore:
 
     # -- steps of several transactions
 
+    async def _create(self, tx: _Transaction, request: JobRequest, since: datetime | None) -> Job:
+        job_id = uuid4()
+        if request.upload and since:
+            await tx.refer(request.upload.key, since)
+        formats = _formats(dict.fromkeys(request.formats, request.karaoke))
+        stored = Jsonb(request.model_dump(mode="json", exclude={"webhook"}))
+        await tx.run("insert_job", id=job_id, request=stored, formats=formats)
+        if hook := request.webhook:
+            secrets = hook.secrets or [new_secret()]
+            await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
+        await self._enqueue(tx, job_id)
+        await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
+        return _job(await tx.one("get_job", id=job_id))
+
     async def _enqueue(self, tx: _Transaction, job_id: UUID, delay_s: float = 0.0) -> None:
         task_id = await queue.defer(self._tasks, tx.connection, job_id, delay_s)
         await tx.run("set_task", id=job_id, task_id=task_id)
@@ -406,6 +564,16 @@ class _Transaction:
 
     async def all(self, name: str, /, **parameters: object) -> list[DictRow]:
         return await (await self.connection.execute(SQL[name], parameters)).fetchall()
+
+    async def share(self, key: str) -> None:
+        """Until the end of this transaction the removal of the object does not begin."""
+        await self.run("share_object", key=key)
+
+    async def refer(self, key: str, since: datetime) -> None:
+        """Before the first reference to an object that was stored after `since`; raises ObjectRemoved."""
+        await self.share(key)
+        if gone := await self.first("object_gone", key=key, since=since):
+            raise _object_removed(under_way=gone["under_way"])
 
     async def append(self, job_id: UUID, *updates: Update) -> None:
         kinds, data = [u.kind for u in updates], [Jsonb(u.data, dumps=_dumps) for u in updates]
@@ -500,6 +668,26 @@ async def _details(
         await _artifacts(tx, job.id),
         await _usage(tx, job.owner, job.id),
     )
+
+
+def _object_removed(*, under_way: bool, stage: str | None = None) -> ObjectRemoved:
+    """`under_way`: and cannot be stored before that is over."""
+    return ObjectRemoved(
+        "A file was removed, together with a job that was deleted, while it was stored anew. Try again.",
+        retry_after_s=REMOVAL_PAUSE_S if under_way else None,
+        metadata={"stage": stage} if stage else None,
+    )
+
+
+async def _kept_answer(tx: _Transaction, keyed: Keyed) -> Answer | None:
+    row = await tx.first("get_answer", owner=keyed.owner, key=keyed.key, kept_s=KEY_KEPT_S)
+    if row is None:
+        return None
+    if row["digest"] != keyed.digest:
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key was sent with another job in the last 24 hours. Use a new key for each job."
+        )
+    return Answer(row["job_id"], row["body"], repeated=True)
 
 
 async def _usage(
