@@ -151,3 +151,11 @@ def test_without_an_engine_lines_stand_at_the_times_that_came_with_them() -> Non
     ]
     known = completed(lines, found([None] * 2, [None] * 2), {}, SPANS, spread_all=True)
     assert [(one.words[0].start_s, one.words[-1].end_s) for one in known] == [(3.0, 5.0), (5.0, 6.0)]
+
+
+def test_a_word_that_goes_on_over_a_pause_takes_up_what_is_not_given() -> None:
+    spans = [(0.3, 2.2), (3.3, 4.2), (5.3, 7.5)]
+    times = found([(0.3, 0.6), (0.6, 2.0), (2.0, 5.6), (5.6, 5.9), (5.9, 6.4), (6.4, 6.6), (6.6, 7.0)])
+    (known,) = completed([line("ask not what your country can do")], times, {}, spans, spread_all=False)
+    assert [word.text for word in known.words if word.timing is Timing.ACOUSTIC] == ["your", "country", "can", "do"]
+    assert all(word.start_s >= 3.3 for word in known.words)

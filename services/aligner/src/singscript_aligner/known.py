@@ -135,19 +135,30 @@ def _least_s(word: str) -> float:
     return max(_LEAST_WORD_S, _LEAST_LETTER_S * sum(map(str.isalnum, word)))
 
 
+def _over_a_pause(time: WordTime, spans: Sequence[Span]) -> bool:
+    first = bisect_right(spans, time.start_s, key=lambda span: span[1])
+    last = bisect_left(spans, time.end_s, lo=first, key=lambda span: span[0])
+    return last - first > 1 and _voice_s(spans, time.start_s, time.end_s) > _FOREIGN_S
+
+
 def _in_one_place(row: Sequence[WordTime | None], spans: Sequence[Span]) -> list[WordTime | None]:
     """The times of a line, without those on the far side of a stretch of voice that is none of its words.
 
-    There another line is sung that begins or ends alike.
+    There another line is sung that begins or ends alike. A word that goes on over a pause and for long is no word of
+    the line either: it takes up what is not given.
     """
-    found = [i for i, time in enumerate(row) if time]
-    parts: list[list[int]] = [found[:1]]
-    for before, i in pairwise(found):
-        a, b = row[before], row[i]
-        foreign_s = _voice_s(spans, a.end_s, b.start_s) if a and b else 0.0
-        if foreign_s > _FOREIGN_S * (i - before):
+    parts: list[list[int]] = [[]]
+    before: int | None = None
+    for i, time in enumerate(row):
+        if time is None:
+            continue
+        last = row[before] if before is not None else None
+        foreign_s = _voice_s(spans, last.end_s, time.start_s) if last else 0.0
+        if foreign_s > _FOREIGN_S * (i - (before or 0)) or _over_a_pause(time, spans):
             parts.append([])
-        parts[-1].append(i)
+        if not _over_a_pause(time, spans):
+            parts[-1].append(i)
+        before = i
     kept = max(parts, key=len)
     return [time if i in kept else None for i, time in enumerate(row)]
 
