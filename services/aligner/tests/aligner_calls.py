@@ -51,7 +51,7 @@ async def failure(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, str]:
     """Code, reason and message of what the call fails with."""
     with pytest.raises(grpc.RpcError) as caught:
         await call
-    status = rpc_status.from_call(caught.value)  # pyright: ignore[reportArgumentType]
+    status = rpc_status.from_call(caught.value)  # pyright: ignore[reportArgumentType]  (an RpcError of a call is one)
     assert status
     info = error_details_pb2.ErrorInfo()
     assert any(detail.Unpack(info) for detail in status.details)

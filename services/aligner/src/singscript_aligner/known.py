@@ -136,6 +136,7 @@ def _least_s(word: str) -> float:
 
 
 def _over_a_pause(time: WordTime, spans: Sequence[Span]) -> bool:
+    """Whether a word has more voice than any word, and a pause in it."""
     first = bisect_right(spans, time.start_s, key=lambda span: span[1])
     last = bisect_left(spans, time.end_s, lo=first, key=lambda span: span[0])
     return last - first > 1 and _voice_s(spans, time.start_s, time.end_s) > _FOREIGN_S
@@ -148,17 +149,16 @@ def _in_one_place(row: Sequence[WordTime | None], spans: Sequence[Span]) -> list
     the line either: it takes up what is not given.
     """
     parts: list[list[int]] = [[]]
-    before: int | None = None
+    before: tuple[int, WordTime] | None = None
     for i, time in enumerate(row):
         if time is None:
             continue
-        last = row[before] if before is not None else None
-        foreign_s = _voice_s(spans, last.end_s, time.start_s) if last else 0.0
-        if foreign_s > _FOREIGN_S * (i - (before or 0)) or _over_a_pause(time, spans):
+        endless = _over_a_pause(time, spans)
+        if endless or (before and _voice_s(spans, before[1].end_s, time.start_s) > _FOREIGN_S * (i - before[0])):
             parts.append([])
-        if not _over_a_pause(time, spans):
+        if not endless:
             parts[-1].append(i)
-        before = i
+        before = i, time
     kept = max(parts, key=len)
     return [time if i in kept else None for i, time in enumerate(row)]
 
