@@ -4,7 +4,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from singscript.media.v1 import media_pb2
 
-from singscript_core.events import EngineChosen, Levels, Progress, StageEvent, Stored, Usage, Warned
+from singscript_core.events import (
+    EngineChosen,
+    Levels,
+    PartStored,
+    Progress,
+    Resumed,
+    StageEvent,
+    Stored,
+    Usage,
+    Warned,
+)
 from singscript_serving.events import from_proto, to_proto
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -35,6 +45,8 @@ EVENTS: st.SearchStrategy[StageEvent] = st.one_of(
         cost_usd=st.none() | st.floats(0, 1e6),
     ),
     st.builds(Stored, name=TEXT, key=TEXT, media_type=TEXT, size_bytes=SIZE, sha256=TEXT, levels=st.none() | LEVELS),
+    st.builds(PartStored, number=st.integers(0, 2**31 - 1), key=TEXT, size_bytes=SIZE, sha256=TEXT, end_s=SECONDS),
+    st.builds(Resumed, from_s=SECONDS),
 )
 
 

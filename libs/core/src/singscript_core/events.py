@@ -87,4 +87,27 @@ class Usage:
     cost_usd: float | None = None
 
 
-StageEvent = Progress | Warned | EngineChosen | Stored | Usage
+@dataclass(frozen=True, slots=True)
+class PartStored:
+    """A stretch of what a stage has made can now be read from storage, so that a later attempt goes on behind it.
+
+    Attributes:
+        number: 0, 1, 2 ... of the sound; parts that came with the request count, where they were used.
+        end_s: up to where, of the sound, this part and those before it reach.
+    """
+
+    number: int
+    key: str
+    size_bytes: int
+    sha256: str
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Parts of an earlier attempt are used: what lies before `from_s` is not computed again."""
+
+    from_s: float
+
+
+StageEvent = Progress | Warned | EngineChosen | Stored | Usage | PartStored | Resumed

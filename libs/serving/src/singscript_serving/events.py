@@ -5,7 +5,17 @@ from __future__ import annotations
 from google.protobuf import duration_pb2
 from singscript.media.v1 import media_pb2
 
-from singscript_core.events import EngineChosen, Levels, Progress, StageEvent, Stored, Usage, Warned
+from singscript_core.events import (
+    EngineChosen,
+    Levels,
+    PartStored,
+    Progress,
+    Resumed,
+    StageEvent,
+    Stored,
+    Usage,
+    Warned,
+)
 
 
 def seconds(value: duration_pb2.Duration) -> float:
@@ -63,6 +73,19 @@ def to_proto(stage: media_pb2.Stage.ValueType, event: StageEvent) -> media_pb2.S
                 cost_usd=event.cost_usd,
             )
             return media_pb2.StageEvent(stage=stage, usage=usage)
+        case PartStored():
+            part = media_pb2.Part(
+                number=event.number,
+                key=event.key,
+                size_bytes=event.size_bytes,
+                sha256=event.sha256,
+                end=duration(event.end_s),
+            )
+            return media_pb2.StageEvent(stage=stage, part=part)
+        case Resumed():
+            resumed = media_pb2.Resumed()
+            getattr(resumed, "from").CopyFrom(duration(event.from_s))  # the name is a keyword of Python
+            return media_pb2.StageEvent(stage=stage, resumed=resumed)
 
 
 def from_proto(event: media_pb2.StageEvent) -> StageEvent | None:
@@ -96,6 +119,11 @@ def from_proto(event: media_pb2.StageEvent) -> StageEvent | None:
                 u.output_tokens,
                 u.cost_usd if u.HasField("cost_usd") else None,
             )
+        case "part":
+            p = event.part
+            return PartStored(p.number, p.key, p.size_bytes, p.sha256, seconds(p.end))
+        case "resumed":
+            return Resumed(seconds(getattr(event.resumed, "from")))
         case None:
             return None
 
