@@ -32,7 +32,8 @@ from singscript_gateway.api.removal import Remover
 from singscript_gateway.jobs.model import Artifact, Failure, Job, JobRequest, Upload
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState
-from singscript_gateway.jobs.store import JobStore, ObjectRemoved
+from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.transaction import ObjectRemoved
 from singscript_gateway.jobs.updates import Update
 from singscript_storage import FolderStore, ObjectNotFound, ObjectStore, S3Store, StorageUnavailable
 

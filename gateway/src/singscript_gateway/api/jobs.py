@@ -30,7 +30,8 @@ from singscript_gateway.api.shapes import (
 from singscript_gateway.api.uploads import Form, ReceivedFile, received_form, received_text
 from singscript_gateway.jobs.model import LOCAL_OWNER, Job, JobOptions, JobRequest, Upload
 from singscript_gateway.jobs.states import JobState
-from singscript_gateway.jobs.store import Answer, Keyed, ObjectRemoved
+from singscript_gateway.jobs.store import Answer, Keyed
+from singscript_gateway.jobs.transaction import ObjectRemoved
 from singscript_storage import artifact_key
 
 logger = logging.getLogger(__name__)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,11 +11,10 @@ from uuid import UUID, uuid4
 
 import procrastinate
 import psycopg
-from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from singscript_core.errors import InvalidInput, Unavailable
-from singscript_gateway.database import Connection, Pool, expected_migrations
+from singscript_core.errors import InvalidInput
+from singscript_gateway.database import Pool, expected_migrations
 from singscript_gateway.jobs import queue
 from singscript_gateway.jobs.model import (
     RESULT_NAME,
@@ -34,11 +32,19 @@ from singscript_gateway.jobs.model import (
     Stage,
     UsageSum,
 )
-from singscript_gateway.jobs.sql import SQL
-from singscript_gateway.jobs.states import JobState, StageState, jobs_before, stages_before
+from singscript_gateway.jobs.states import JobState, StageState, jobs_before
+from singscript_gateway.jobs.transaction import (
+    REMOVAL_PAUSE_S,
+    Transaction,
+    job_or_none,
+    object_removed,
+    read_artifacts,
+    read_details,
+    read_job,
+    read_usage,
+)
 from singscript_gateway.jobs.updates import Update
 from singscript_gateway.webhooks.model import new_secret
-from singscript_gateway.webhooks.payload import event_type, payload
 
 # How long a POST is answered as it was.
 KEY_KEPT_S = 24 * 3600.0
@@ -46,20 +52,12 @@ KEY_KEPT_S = 24 * 3600.0
 JOB_WITHIN_S = 3600.0
 # By then a removal was done, or whoever did it died. Longer than any store waits for one.
 REMOVAL_WITHIN_S = 300.0
-# Before a removal that failed is tried again.
-REMOVAL_PAUSE_S = 30.0
 
 
 class IdempotencyKeyReused(InvalidInput):
     """The key stands for another job."""
 
     reason = "IDEMPOTENCY_KEY_REUSED"
-
-
-class ObjectRemoved(Unavailable):
-    """What was stored was removed meanwhile, with the last job that referred to it. It has to be stored again."""
-
-    reason = "OBJECT_REMOVED"
 
 
 @dataclass(frozen=True)
@@ -158,21 +156,21 @@ class JobStore:
 
     async def get(self, job_id: UUID) -> Job | None:
         async with self._transaction() as tx:
-            return _job_or_none(await tx.first("get_job", id=job_id))
+            return job_or_none(await tx.first("get_job", id=job_id))
 
     async def list_jobs(self, *, state: JobState | None, before: int | None, limit: int) -> list[Job]:
         """Newest first; `before` is the number of the last job of the page before."""
         async with self._transaction() as tx:
-            return [_job(row) for row in await tx.all("list_jobs", state=state, before=before, limit=limit)]
+            return [read_job(row) for row in await tx.all("list_jobs", state=state, before=before, limit=limit)]
 
     async def details(self, job: Job) -> tuple[list[Stage], list[dict[str, Any]], list[Artifact], list[UsageSum]]:
         """Stages and warnings of the job's newest attempt, its artifacts, and what it has spent."""
         async with self._transaction() as tx:
-            return await _details(tx, job)
+            return await read_details(tx, job)
 
     async def artifacts(self, job_id: UUID) -> list[Artifact]:
         async with self._transaction() as tx:
-            return await _artifacts(tx, job_id)
+            return await read_artifacts(tx, job_id)
 
     async def revisions(self, job_id: UUID) -> list[Revision]:
         """Of the words, oldest first; the last one stands."""
@@ -215,7 +213,7 @@ class JobStore:
     async def usage(self, owner: str, since: datetime | None, until: datetime | None) -> list[UsageSum]:
         """What the owner has spent from `since` on, and before `until`; by engine and model."""
         async with self._transaction() as tx:
-            return await _usage(tx, owner, since=since, until=until)
+            return await read_usage(tx, owner, since=since, until=until)
 
     async def events_after(self, job_id: UUID, after: int, limit: int = 500) -> list[Event]:
         async with self._transaction() as tx:
@@ -232,7 +230,7 @@ class JobStore:
                 await tx.tell_webhooks(job_id)
             else:
                 await tx.run("request_cancel", id=job_id)
-            return _job_or_none(await tx.first("get_job", id=job_id))
+            return job_or_none(await tx.first("get_job", id=job_id))
 
     async def restart(self, job_id: UUID) -> Job | None:
         """Queues a job that has failed or was cancelled, once; None for any other."""
@@ -242,7 +240,7 @@ class JobStore:
             await self._enqueue(tx, job_id)
             data = {"reason": "RETRY_REQUESTED", "message": "It was asked for once more."}
             await tx.append(job_id, Update("state", {"state": JobState.QUEUED} | data))
-            return _job(await tx.one("get_job", id=job_id))
+            return read_job(await tx.one("get_job", id=job_id))
 
     async def delete(self, job_id: UUID) -> Job | None:
         """Deletes a job that has ended; any other stays. Returns it as it was; None: there is no such job.
@@ -250,7 +248,7 @@ class JobStore:
         Its objects are due for removal from then on.
         """
         async with self._transaction() as tx:
-            job = _job_or_none(await tx.first("hold_job", id=job_id))
+            job = job_or_none(await tx.first("hold_job", id=job_id))
             if job and job.state.final:
                 await tx.run("release_objects", id=job_id)
                 await tx.run("delete_job", id=job_id)
@@ -269,7 +267,7 @@ class JobStore:
         async with self._transaction() as tx:
             row = await tx.first("expect_object", key=key, within_s=JOB_WITHIN_S)
             if row is None:
-                raise _object_removed(under_way=True)
+                raise object_removed(under_way=True)
             return row["since"]
 
     async def begin_removal(self) -> Removal | None:
@@ -324,7 +322,7 @@ class JobStore:
             row = await tx.first("claim_job", id=job_id, task_id=task_id, before=jobs_before(JobState.RUNNING))
             if row is None:
                 return None
-            job = _job(row)
+            job = read_job(row)
             separated = await _separated(tx, job)
             await tx.run("insert_stages", id=job_id, attempt=job.attempt, stages=list(STAGES))
             await tx.append(job_id, Update("state", {"state": JobState.RUNNING}))
@@ -365,7 +363,7 @@ class JobStore:
                 case "artifact":
                     await tx.share(data["key"])
                     if gone := await tx.first("object_gone_since_attempt", key=data["key"], id=job.id):
-                        raise _object_removed(under_way=gone["under_way"], stage=data["stage"])
+                        raise object_removed(under_way=gone["under_way"], stage=data["stage"])
                     levels = Jsonb(data["levels"]) if data["levels"] else None
                     await tx.run("put_artifact", id=job.id, attempt=job.attempt, **data | {"levels": levels})
                 case "media":
@@ -460,7 +458,7 @@ class JobStore:
             row = await tx.first("lost_jobs", lease_s=lease_s)
             if row is None:
                 return None
-            job = _job(row)
+            job = read_job(row)
             await tx.run("delete_task", task_id=row["task_id"])
             if job.cancel_requested:
                 await self._cancelled(tx, job)
@@ -487,7 +485,7 @@ class JobStore:
 
     # -- steps of several transactions
 
-    async def _create(self, tx: _Transaction, request: JobRequest, since: datetime | None) -> Job:
+    async def _create(self, tx: Transaction, request: JobRequest, since: datetime | None) -> Job:
         job_id = uuid4()
         if request.upload and since:
             await tx.refer(request.upload.key, since)
@@ -499,13 +497,13 @@ class JobStore:
             await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
         await self._enqueue(tx, job_id)
         await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
-        return _job(await tx.one("get_job", id=job_id))
+        return read_job(await tx.one("get_job", id=job_id))
 
-    async def _enqueue(self, tx: _Transaction, job_id: UUID, delay_s: float = 0.0) -> None:
+    async def _enqueue(self, tx: Transaction, job_id: UUID, delay_s: float = 0.0) -> None:
         task_id = await queue.defer(self._tasks, tx.connection, job_id, delay_s)
         await tx.run("set_task", id=job_id, task_id=task_id)
 
-    async def _fail(self, tx: _Transaction, job: Job, failure: Failure) -> bool:
+    async def _fail(self, tx: Transaction, job: Job, failure: Failure) -> bool:
         if not await tx.finish(job, JobState.FAILED, failure):
             return False
         await tx.end_stages(job, failure.stage)
@@ -514,7 +512,7 @@ class JobStore:
         await tx.tell_webhooks(job.id)
         return True
 
-    async def _retry(self, tx: _Transaction, job: Job, failure: Failure, delay_s: float, *, failures: int = 1) -> bool:
+    async def _retry(self, tx: Transaction, job: Job, failure: Failure, delay_s: float, *, failures: int = 1) -> bool:
         if not await tx.first("requeue_job", id=job.id, attempt=job.attempt, failures=failures, before=_BEFORE_QUEUED):
             return False
         await tx.end_stages(job, failure.stage)
@@ -528,7 +526,7 @@ class JobStore:
         await tx.append(job.id, Update("state", {"state": JobState.QUEUED} | data))
         return True
 
-    async def _cancelled(self, tx: _Transaction, job: Job) -> bool:
+    async def _cancelled(self, tx: Transaction, job: Job) -> bool:
         if not await tx.finish(job, JobState.CANCELLED):
             return False
         await tx.move_stages(job, STAGES, StageState.SKIPPED)
@@ -537,149 +535,19 @@ class JobStore:
         return True
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[_Transaction]:
+    async def _transaction(self) -> AsyncIterator[Transaction]:
         async with self._pool.connection() as connection:
-            yield _Transaction(connection)
+            yield Transaction(connection)
 
 
 _BEFORE_QUEUED = jobs_before(JobState.QUEUED)
-
-
-class _Transaction:
-    """Named statements on one connection; the pool commits when it takes the connection back."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    async def run(self, name: str, /, **parameters: object) -> None:
-        await self.connection.execute(SQL[name], parameters)
-
-    async def first(self, name: str, /, **parameters: object) -> DictRow | None:
-        return await (await self.connection.execute(SQL[name], parameters)).fetchone()
-
-    async def one(self, name: str, /, **parameters: object) -> DictRow:
-        row = await self.first(name, **parameters)
-        assert row is not None, name
-        return row
-
-    async def all(self, name: str, /, **parameters: object) -> list[DictRow]:
-        return await (await self.connection.execute(SQL[name], parameters)).fetchall()
-
-    async def share(self, key: str) -> None:
-        """Until the end of this transaction the removal of the object does not begin."""
-        await self.run("share_object", key=key)
-
-    async def refer(self, key: str, since: datetime) -> None:
-        """Before the first reference to an object that was stored after `since`; raises ObjectRemoved."""
-        await self.share(key)
-        if gone := await self.first("object_gone", key=key, since=since):
-            raise _object_removed(under_way=gone["under_way"])
-
-    async def append(self, job_id: UUID, *updates: Update) -> None:
-        kinds, data = [u.kind for u in updates], [Jsonb(u.data, dumps=_dumps) for u in updates]
-        await self.run("append_events", id=job_id, kinds=kinds, data=data)
-
-    async def finish(self, job: Job, state: JobState, failure: Failure | None = None) -> bool:
-        row = await self.first(
-            "finish_job",
-            id=job.id,
-            attempt=job.attempt,
-            state=state,
-            before=jobs_before(state),
-            problem=Jsonb(failure.model_dump(mode="json"), dumps=_dumps) if failure else None,
-            failures=1 if failure else 0,
-        )
-        return row is not None
-
-    async def move_stages(self, job: Job, stages: Iterable[str], state: StageState) -> None:
-        """Moves those of `stages` that may go to `state`, with an event for each."""
-        rows = await self.all(
-            "move_stages",
-            id=job.id,
-            attempt=job.attempt,
-            stages=list(stages),
-            state=state,
-            before=stages_before(state),
-        )
-        moved = [row["stage"] for row in sorted(rows, key=lambda row: row["position"])]
-        if moved:
-            await self.append(job.id, *(Update("stage", {"stage": stage, "state": state}) for stage in moved))
-
-    async def end_stages(self, job: Job, failed: str | None) -> None:
-        """After a failure: the stage where it happened has failed; the rest was skipped.
-
-        Where the stage is unknown it is the first in the chain that had not ended: later ones wait for it.
-        """
-        unfinished = [row["stage"] for row in await self.all("unfinished_stages", id=job.id, attempt=job.attempt)]
-        culprit = failed if failed in unfinished else next(iter(unfinished), None)
-        if culprit:
-            await self.move_stages(job, [culprit], StageState.RUNNING)
-            await self.move_stages(job, [culprit], StageState.FAILED)
-        await self.move_stages(job, STAGES, StageState.SKIPPED)
-
-    async def tell_webhooks(self, job_id: UUID) -> None:
-        """After a job has ended: what its webhooks are to be told, as it is now; sent once this is committed."""
-        hooks = await self.all("webhooks_to_tell", id=job_id)
-        if not hooks:
-            return
-        job = _job(await self.one("get_job", id=job_id))
-        told = {"type": event_type(job), "body": payload(job, *await _details(self, job))}
-        for hook in hooks:
-            await self.run("insert_delivery", delivery_id=uuid4(), webhook_id=hook["id"], id=job_id, **told)
 
 
 def _formats(formats: dict[Format, Karaoke]) -> Jsonb:
     return Jsonb({name: karaoke.model_dump() for name, karaoke in formats.items()})
 
 
-def _dumps(value: object) -> str:
-    # jsonb has no NUL characters, and what services hear or read in tags is not ours to trust.
-    return json.dumps(_without_nul(value))
-
-
-def _without_nul(value: Any) -> Any:
-    match value:
-        case str():
-            return value.replace("\0", "")
-        case dict():
-            return {key: _without_nul(item) for key, item in value.items()}
-        case list():
-            return [_without_nul(item) for item in value]
-        case _:
-            return value
-
-
-def _job(row: DictRow) -> Job:
-    return Job.model_validate(row)
-
-
-def _job_or_none(row: DictRow | None) -> Job | None:
-    return _job(row) if row else None
-
-
-async def _details(
-    tx: _Transaction, job: Job
-) -> tuple[list[Stage], list[dict[str, Any]], list[Artifact], list[UsageSum]]:
-    stages = await tx.all("get_stages", id=job.id, attempt=job.attempt)
-    warnings = await tx.all("get_warnings", id=job.id, attempt=job.attempt)
-    return (
-        [Stage.model_validate(s) for s in stages],
-        [w["data"] for w in warnings],
-        await _artifacts(tx, job.id),
-        await _usage(tx, job.owner, job.id),
-    )
-
-
-def _object_removed(*, under_way: bool, stage: str | None = None) -> ObjectRemoved:
-    """`under_way`: and cannot be stored before that is over."""
-    return ObjectRemoved(
-        "A file was removed, together with a job that was deleted, while it was stored anew. Try again.",
-        retry_after_s=REMOVAL_PAUSE_S if under_way else None,
-        metadata={"stage": stage} if stage else None,
-    )
-
-
-async def _kept_answer(tx: _Transaction, keyed: Keyed) -> Answer | None:
+async def _kept_answer(tx: Transaction, keyed: Keyed) -> Answer | None:
     row = await tx.first("get_answer", owner=keyed.owner, key=keyed.key, kept_s=KEY_KEPT_S)
     if row is None:
         return None
@@ -690,18 +558,7 @@ async def _kept_answer(tx: _Transaction, keyed: Keyed) -> Answer | None:
     return Answer(row["job_id"], row["body"], repeated=True)
 
 
-async def _usage(
-    tx: _Transaction,
-    owner: str,
-    job_id: UUID | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> list[UsageSum]:
-    rows = await tx.all("sum_usage", owner=owner, id=job_id, since=since, until=until)
-    return [UsageSum.model_validate(row) for row in rows]
-
-
-async def _separated(tx: _Transaction, job: Job) -> Separated | None:
+async def _separated(tx: Transaction, job: Job) -> Separated | None:
     """The stems that the job's newest attempt can go on from."""
     row = await tx.first("last_separation", id=job.id, attempt=job.attempt)
     if row is None:
@@ -715,7 +572,3 @@ async def _separated(tx: _Transaction, job: Job) -> Separated | None:
         warnings=[w["data"] for w in warnings if w["data"]["stage"] in STAGES_OF_STEMS],
     )
     return separated if separated.suffices(job.request) else None
-
-
-async def _artifacts(tx: _Transaction, job_id: UUID) -> list[Artifact]:
-    return [Artifact.model_validate(row) for row in await tx.all("get_artifacts", id=job_id)]

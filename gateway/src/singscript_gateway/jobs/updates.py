@@ -84,6 +84,18 @@ def _stage_event(event: media_pb2.StageEvent) -> Update | None:
                 "cost_usd": u.cost_usd if u.HasField("cost_usd") else None,
             }
             kind = "usage"
+        case "part":
+            part = event.part
+            data = {
+                "number": part.number,
+                "key": part.key,
+                "size_bytes": part.size_bytes,
+                "sha256": part.sha256,
+                "end_s": round(seconds(part.end), 3),
+            }
+            kind = "part"
+        case "resumed":
+            kind, data = "resumed", {"from_s": round(seconds(getattr(event.resumed, "from")), 3)}
         case None:
             return None
     return Update(kind, {"stage": stage} | data)
