@@ -59,17 +59,15 @@ class Problem(BaseModel):
     reason: str = Field(description="Stable, UPPER_SNAKE.")
 
 
-class ProblemError(Exception):
-    """Raised by a route to answer with a problem."""
+class ProblemError(HTTPException):
+    """Raised by a route to answer with a problem. FastAPI hides all but HTTPExceptions while it reads a body."""
 
     def __init__(
         self, status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None, **facts: object
     ) -> None:
-        super().__init__(detail)
-        self.headers = headers
+        super().__init__(status, detail, headers)
         self.status = status
         self.reason = reason
-        self.detail = detail
         self.facts = facts
 
 
@@ -114,7 +112,7 @@ def _field(location: tuple[int | str, ...]) -> str:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Makes every error of `app` a problem."""
+    """Makes every error of `app` a problem, save defects: those are answered around it (`requests`)."""
 
     async def on_problem(_: Request, error: ProblemError) -> JSONResponse:
         return problem_response(problem(error.status, error.reason, error.detail, **error.facts), error.headers)
@@ -145,14 +143,9 @@ def add_handlers(app: FastAPI) -> None:
         detail = "The database does not answer. Nothing was changed; try again in a moment."
         return problem_response(problem(503, "DATABASE_UNAVAILABLE", detail), {"Retry-After": "2"})
 
-    async def on_defect(_: Request, error: Exception) -> JSONResponse:
-        detail = "Something went wrong inside the gateway; its log has the details."
-        return problem_response(problem(500, "INTERNAL", detail))
-
     # Starlette types every handler as one of any Exception.
     app.add_exception_handler(ProblemError, on_problem)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(StageError, on_stage_error)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(RequestValidationError, on_validation)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(HTTPException, on_http)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(psycopg.OperationalError, on_database)  # pyright: ignore[reportArgumentType]
-    app.add_exception_handler(Exception, on_defect)

@@ -11,12 +11,15 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 from singscript.aligner.v1 import aligner_pb2_grpc
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from singscript_core.errors import InvalidInput
 from singscript_gateway.api import artifacts, events, health, jobs, usage, webhooks, words
+from singscript_gateway.api.docs import add_docs
 from singscript_gateway.api.gateway import Gateway
 from singscript_gateway.api.problems import add_handlers
 from singscript_gateway.api.removal import Remover
+from singscript_gateway.api.requests import Requests
 from singscript_gateway.database import make_pool
 from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.queue import make_queue
@@ -27,6 +30,9 @@ from singscript_serving.channel import dial
 from singscript_storage import ObjectStore, StorageSettings, open_store
 
 logger = logging.getLogger(__name__)
+
+# From the opening of a connection, or from the last answer, until a request has come up to its body.
+REQUEST_WAIT_S = 30.0
 
 
 class StorageNotConfigured(InvalidInput):
@@ -60,8 +66,12 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
         summary="A song or a talk in; its vocals, its words with their times, and subtitles out.",
         description="Every error is application/problem+json (RFC 9457) with a stable `reason`.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
+    add_docs(app)
     add_handlers(app)
+    app.add_middleware(Requests)
     for part in (jobs, events, artifacts, words, webhooks, usage, health):
         app.include_router(part.router)
     return app
@@ -79,16 +89,56 @@ def serve(settings: ApiSettings) -> None:
         raise StorageNotConfigured(
             "The gateway needs storage. Set SINGSCRIPT_STORAGE_DIR, or SINGSCRIPT_S3_ENDPOINT and SINGSCRIPT_S3_BUCKET."
         )
+    make_server(settings, objects).run()
+
+
+def make_server(settings: ApiSettings, objects: ObjectStore) -> uvicorn.Server:
+    """The server that `serve` runs."""
     host, _, port = settings.listen.rpartition(":")
     config = uvicorn.Config(
         make_app(settings, objects),
         host=host.strip("[]"),
         port=int(port),
+        http=_Connection,
+        # Whoever would upgrade a connection gets the plain answer.
+        ws="none",
+        server_header=False,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
-    _Server(config).run()
+    return _Server(config)
+
+
+class _Connection(H11Protocol):
+    """Ends when no whole head of a request comes within REQUEST_WAIT_S: uvicorn would wait for ever.
+
+    The body has bounds of its own (`requests`), and what is still sent after the answer is waited for no longer.
+    """
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._waiting:
+            self._waiting.cancel()
+
+    def _wait(self) -> None:
+        if self._waiting:
+            self._waiting.cancel()
+        self._waiting = self.loop.call_later(REQUEST_WAIT_S, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):

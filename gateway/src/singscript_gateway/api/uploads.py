@@ -18,11 +18,11 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from singscript_gateway.api.problems import ProblemError
+from singscript_gateway.api.requests import MAX_BODY_BYTES, allow_body
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-MAX_TEXT_BYTES = 1024 * 1024
 _FILE_FIELD = "file"
 
 
@@ -48,19 +48,14 @@ class Form:
     file: ReceivedFile | None
 
 
-async def received_text(request: Request, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
+async def received_text(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """The whole body of `request`.
 
     Raises:
         ProblemError: TOO_LARGE as soon as the limit is passed.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            detail = f"What was sent is larger than {max_bytes} bytes, the limit here. Send less."
-            raise ProblemError(413, "TOO_LARGE", detail, limit_bytes=max_bytes)
-    return bytes(body)
+    allow_body(request, max_bytes)
+    return await request.body()
 
 
 @asynccontextmanager
@@ -72,8 +67,10 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
         starlette.requests.ClientDisconnect: the sender went away in the middle.
     """
     declared_bytes = request.headers.get("content-length", "")
-    if declared_bytes.isdigit() and int(declared_bytes) > max_file_bytes + MAX_TEXT_BYTES:
+    if declared_bytes.isdigit() and int(declared_bytes) > max_file_bytes + MAX_BODY_BYTES:
         raise _too_large(max_file_bytes)
+    # File and fields have limits of their own.
+    allow_body(request, None)
     _, options = parse_options_header(request.headers.get("content-type"))
     if not (boundary := options.get(b"boundary")):
         raise _invalid("The Content-Type names no boundary")
@@ -182,7 +179,7 @@ class _Reader:
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._part.file_name is None:
             self._text_bytes += end - start
-            if self._text_bytes > MAX_TEXT_BYTES:
+            if self._text_bytes > MAX_BODY_BYTES:
                 raise ProblemError(413, "TOO_LARGE", "The fields beside the file are too long.")
             self._part.text += data[start:end]
             return

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, with the job and the stage that it belongs to."""
+"""Structured logs: one JSON object a line, with the job, the stage and the request that it belongs to."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from contextvars import ContextVar
 
 job_id: ContextVar[str] = ContextVar("singscript_job_id", default="")
 stage: ContextVar[str] = ContextVar("singscript_stage", default="")
+request_id: ContextVar[str] = ContextVar("singscript_request_id", default="")
 
 # What every LogRecord has; anything beyond these came through `extra` and is logged as a field.
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, service, job, stage and what `extra` adds."""
+    """One JSON object a line: time (UTC), level, logger, message, service, job, stage, request, and `extra`."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -35,6 +36,8 @@ class JsonFormatter(logging.Formatter):
             entry["job"] = job
         if current_stage := stage.get():
             entry["stage"] = current_stage
+        if request := request_id.get():
+            entry["request"] = request
         entry |= {k: v for k, v in record.__dict__.items() if k not in _PLAIN}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
