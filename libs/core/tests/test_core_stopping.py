@@ -3,6 +3,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
+from singscript_core import stopping
+from singscript_core.errors import Cancelled
 from singscript_core.stopping import Stop
 
 
@@ -47,3 +51,33 @@ def test_every_action_runs_exactly_once_whoever_is_first() -> None:
         for thread in threads:
             thread.join()
         assert sorted(ran) == ["a", "b"]
+
+
+def test_a_check_ends_only_what_is_governed_by_a_stop_that_is_set() -> None:
+    outer, inner = Stop(), Stop()
+    stopping.check()
+    with outer.governing():
+        stopping.check()
+        with inner.governing():
+            outer.set()
+            stopping.check()  # the innermost one counts
+            inner.set()
+            with pytest.raises(Cancelled):
+                stopping.check()
+        with pytest.raises(Cancelled):
+            stopping.check()
+        elsewhere: list[Stop | None] = []
+        thread = threading.Thread(target=lambda: elsewhere.append(stopping.current()))
+        thread.start()
+        thread.join()
+        assert elsewhere == [None]
+    stopping.check()
+
+
+def test_what_was_governed_before_is_so_again_after_an_error() -> None:
+    outer = Stop()
+    with outer.governing():
+        with pytest.raises(KeyError), Stop().governing():
+            raise KeyError
+        assert stopping.current() is outer
+    assert stopping.current() is None

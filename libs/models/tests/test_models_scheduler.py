@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from singscript_core import stopping
 from singscript_core.errors import Cancelled
 from singscript_models import scheduler as module
 from singscript_models.scheduler import Lane, Scheduler
@@ -277,6 +278,70 @@ def test_a_lane_that_is_closed_drops_what_waits_and_lets_go_of_the_rest() -> Non
     assert scheduler.load().queued == 0
 
 
+class Checking(Held):
+    """Computes until it is let go, or until its call is stopped."""
+
+    def estimate(self, items: Sequence[int]) -> list[int]:
+        with self._lock:
+            self.calls.append(list(items))
+        self._began.put(None)
+        while not self._go.acquire(timeout=0.005):
+            stopping.check()
+        return list(items)
+
+
+def test_a_call_that_nobody_waits_for_is_stopped_and_the_next_begins() -> None:
+    scheduler, network = Scheduler(), Checking()
+    gone, stays = scheduler.lane(), scheduler.lane()
+    dropped = gone.submit(network, 0)
+    network.wait_for_call()
+    kept = stays.submit(network, 100)
+    gone.close()
+    assert isinstance(dropped.exception(timeout=0), Cancelled)
+    network.wait_for_call()  # nobody has let the first one go
+    network.let_go()
+    assert result(kept) == 100
+    assert scheduler.load().computing == 0
+    assert scheduler.load().expected_wait_s is not None
+
+
+def test_a_call_for_several_streams_goes_on_until_the_last_of_them_has_left() -> None:
+    scheduler, network = Scheduler(), Checking(batch=2)
+    plug, a, b = (scheduler.lane() for _ in range(3))
+    first = plug.submit(network, 0)
+    network.wait_for_call()
+    futures = [a.submit(network, 1), b.submit(network, 2)]
+    network.let_go()
+    assert result(first) == 0
+    network.wait_for_call()
+    a.close()
+    assert isinstance(futures[0].exception(timeout=0), Cancelled)
+    assert not futures[1].done()
+    network.let_go()
+    assert result(futures[1]) == 2
+    again = [plug.submit(network, 3), b.submit(network, 4)]
+    network.wait_for_call()
+    while sum(map(len, network.calls)) < 5:  # in one call, or in two
+        network.let_go()
+        network.wait_for_call()
+    plug.close()
+    b.close()
+    assert all(future.exception(WAIT_S) is None or isinstance(future.exception(), Cancelled) for future in again)
+    until_s = time.monotonic() + WAIT_S
+    while scheduler.load().computing and time.monotonic() < until_s:
+        time.sleep(0.001)
+    assert scheduler.load().computing == 0
+
+
+def test_load_tells_how_many_items_the_network_takes() -> None:
+    scheduler = Scheduler()
+    lane = scheduler.lane()
+    few, many = Quick(2), Quick(3)
+    many.batch = 4
+    assert [result(lane.submit(few, 0)), scheduler.load().parallel] == [0, 2]
+    assert [result(lane.submit(many, 0)), scheduler.load().parallel] == [0, 12]
+
+
 def test_a_lane_is_closed_on_every_way_out() -> None:
     scheduler = Scheduler()
     with pytest.raises(KeyError), scheduler.lane() as lane:
@@ -328,7 +393,7 @@ def test_load_tells_how_long_an_item_would_wait(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
     scheduler, network = Scheduler(), Held(parallel=2)
     lane = scheduler.lane()
-    assert scheduler.load() == module.Load(open_lanes=1, queued=0, computing=0, expected_wait_s=None)
+    assert scheduler.load() == module.Load(open_lanes=1, queued=0, computing=0, expected_wait_s=None, parallel=None)
     first = lane.submit(network, 0)
     network.wait_for_call()
     assert scheduler.load().expected_wait_s is None

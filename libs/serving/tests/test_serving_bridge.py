@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from singscript_core import stopping
 from singscript_core.errors import BrokenStream, Cancelled
 from singscript_core.stopping import Stop
 from singscript_serving.bridge import Relay, run_engine
@@ -193,3 +195,19 @@ async def test_a_task_that_is_cancelled_stops_an_engine_that_waits_for_something
     with pytest.raises(asyncio.CancelledError):
         await task
     assert stop.is_set and no_engine_threads()
+
+
+async def test_a_consumer_that_leaves_ends_what_the_engine_computes() -> None:
+    computes = threading.Event()
+
+    def engine(numbers: Iterator[int]) -> Iterator[int]:
+        yield next(numbers)
+        computes.set()
+        while True:  # neither input nor output
+            stopping.check()
+            time.sleep(0.001)
+
+    async with aclosing(run_engine(engine, source([1, 2]))) as results:
+        assert await anext(results) == 1
+        await asyncio.to_thread(computes.wait, 30)
+    assert no_engine_threads()

@@ -591,6 +591,29 @@ async def test_load(served: Served, tones: Tones, held: _Held) -> None:
         assert load.HasField("expected_wait") and seconds(load.expected_wait) == 0
 
 
+async def test_load_tells_how_many_streams_are_worked_on_at_once(
+    served: Served, tones: Tones, held: _Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "parallel", 3)
+    monkeypatch.setattr(held, "batch", 2)
+    held.go.set()
+    async with served(max_streams=5) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = separator_pb2_grpc.SeparatorServiceStub(channel)
+        assert (await load_when(stub, lambda load: True)).parallel_streams == 1  # nothing is known yet
+        await ask(address, messages(inline(tones(RATE_HZ)), tones(RATE_HZ)))
+        assert (await load_when(stub, lambda load: True)).parallel_streams == 6
+
+
+async def test_a_separator_that_computes_nothing_makes_no_stream_wait(served: Served) -> None:
+    engines = ("demucs", "passthrough")
+    async with (
+        served(max_streams=5, separator_model="nobody", separator_engines=engines) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        stub = separator_pb2_grpc.SeparatorServiceStub(channel)
+        assert (await load_when(stub, lambda load: load.parallel_streams > 1)).parallel_streams == 5
+
+
 async def test_a_call_that_is_cancelled_frees_its_place_though_the_network_computes_on(
     served: Served, tones: Tones, held: _Held
 ) -> None:

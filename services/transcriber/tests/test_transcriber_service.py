@@ -439,9 +439,9 @@ async def test_wishes_reach_the_engine_and_what_it_says_reaches_the_caller(speec
         {},
         Usage("told", "default", 5.0, cost_usd=0.5),
     )
-    engine = Scripted("told", lambda window: outcome)
+    engine, other = Scripted("told", lambda window: outcome, parallel=3, batch=2), Scripted("other", parallel=9)
     settings = make_settings()
-    async with running(transcriber(settings, EngineChain([engine], ["told"]), None), settings) as address:
+    async with running(transcriber(settings, EngineChain([engine, other], ["told"]), None), settings) as address:
         wishes = {"initial_prompt": " A song. ", "hot_words": ["Anna", " "], "language": "DE"}
         requests = inline(speech.samples[: 4 * RATE, None], engines=["told"], **wishes)
         answers = await ask(address, *requests)
@@ -460,7 +460,7 @@ async def test_wishes_reach_the_engine_and_what_it_says_reaches_the_caller(speec
     [usage] = [answer.event.usage for answer in answers if answer.event.WhichOneof("event") == "usage"]
     assert (seconds(usage.audio), usage.cost_usd) == (5.0, 0.5)
     assert (load.open_streams, load.queued_windows, load.computing_windows) == (0, 0, 0)
-    assert load.HasField("expected_wait")
+    assert load.HasField("expected_wait") and load.parallel_streams == 6
 
 
 async def test_inline_sound_goes_through_the_separator(chain: EngineChain, speech: Speech):

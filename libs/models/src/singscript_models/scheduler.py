@@ -7,11 +7,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from singscript_core.errors import Cancelled
+from singscript_core.stopping import Stop
 
 IDLE_S = 10.0  # after which a thread ends
 
@@ -37,7 +38,11 @@ class Network(Protocol[Item_contra, Result_co]):
         ...
 
     def estimate(self, items: Sequence[Item_contra], /) -> Sequence[Result_co]:
-        """One result for each item; the items are alike (see `Lane.submit`)."""
+        """One result for each item; the items are alike (see `Lane.submit`).
+
+        Calls `stopping.check` now and then, which raises once nobody wants any of the results: within 2 s the call
+        ends, and what it used is free for the next.
+        """
         ...
 
 
@@ -49,12 +54,14 @@ class Load:
         open_lanes: streams that are being computed.
         queued, computing: items that wait, and those under way.
         expected_wait_s: how long an item that came now would wait; None before the first was computed.
+        parallel: how many items the network that was used last takes at once; None before any was.
     """
 
     open_lanes: int
     queued: int
     computing: int
     expected_wait_s: float | None
+    parallel: int | None
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +71,18 @@ class _Job:
     item: Any
     like: object
     future: Future[Any]
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """Jobs that are computed together; `stop` is set once nobody waits for any of them."""
+
+    jobs: list[_Job]
+    stop: Stop = field(default_factory=Stop)
+
+    @property
+    def is_wanted(self) -> bool:
+        return any(not job.future.done() for job in self.jobs)
 
 
 class Lane:
@@ -80,7 +99,10 @@ class Lane:
         return self._scheduler.submit(self, network, item, like)
 
     def close(self) -> None:
-        """Drops all that waits and lets go of what is under way, at once; from any thread, more than once."""
+        """Drops all that waits and lets go of what is under way, at once; from any thread, more than once.
+
+        A call that computes for no other lane is stopped.
+        """
         self._scheduler.close(self)
 
     def __enter__(self) -> Self:
@@ -101,10 +123,10 @@ class Scheduler:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: dict[Lane, deque[_Job]] = {}  # of all open lanes; the one to be served next comes first
-        self._running: list[_Job] = []
-        self._calls = 0  # under way
+        self._calls: list[_Call] = []  # under way
         self._idle_threads = 0
         self._item_s: float | None = None  # how long an item keeps one call busy; a running mean
+        self._parallel: int | None = None  # as `Load` has it
 
     def lane(self) -> Lane:
         """A lane for one stream."""
@@ -119,7 +141,8 @@ class Scheduler:
             wait_s = None
             if self._item_s is not None:
                 wait_s = sum(self._item_s / job.network.parallel for job in waiting)
-            return Load(len(self._waiting), len(waiting), len(self._running), wait_s)
+            computing = sum(len(call.jobs) for call in self._calls)
+            return Load(len(self._waiting), len(waiting), computing, wait_s, self._parallel)
 
     def submit(self, lane: Lane, network: Network[Item, Result], item: Item, like: object) -> Future[Result]:
         job = _Job(lane, network, item, like, Future())
@@ -128,21 +151,26 @@ class Scheduler:
                 job.future.set_exception(Cancelled(_GONE))
                 return job.future
             self._waiting[lane].append(job)
+            self._parallel = network.parallel * network.batch
             self._call_thread()
         return job.future
 
     def close(self, lane: Lane) -> None:
         with self._changed:
             waiting = self._waiting.pop(lane, ())
-            for job in (*waiting, *(job for job in self._running if job.lane is lane)):
+            under_way = (job for call in self._calls for job in call.jobs if job.lane is lane)
+            for job in (*waiting, *under_way):
                 if not job.future.done():
                     job.future.set_exception(Cancelled(_GONE))
+            unwanted = [call.stop for call in self._calls if not call.is_wanted]
             self._call_thread()  # what stood behind may have room
+        for stop in unwanted:
+            stop.set()
 
     def _head(self) -> _Job | None:
         """The job whose turn it is, if there is room for it; it goes before all others, or it might never fit."""
         job = next((jobs[0] for jobs in self._waiting.values() if jobs), None)
-        return job if job and self._calls < job.network.parallel else None
+        return job if job and len(self._calls) < job.network.parallel else None
 
     def _call_thread(self) -> None:
         """Has one thread come if there is something to do; that one calls the next."""
@@ -166,20 +194,21 @@ class Scheduler:
 
     def _turn(self) -> bool:
         """Computes what comes next; False where nothing came. A thread that waits keeps no results alive."""
-        jobs = self._take()
-        if not jobs:
+        call = self._take()
+        if call is None:
             return False
         started_s = time.monotonic()
         try:
-            results = jobs[0].network.estimate([job.item for job in jobs])
+            with call.stop.governing():
+                results = call.jobs[0].network.estimate([job.item for job in call.jobs])
         except BaseException as error:  # noqa: BLE001  (raised again where the results are waited for)
-            self._done(jobs, error, time.monotonic() - started_s)
+            self._done(call, error, time.monotonic() - started_s)
         else:
-            self._done(jobs, results, time.monotonic() - started_s)
+            self._done(call, results, time.monotonic() - started_s)
         return True
 
-    def _take(self) -> list[_Job]:
-        """The next jobs for a thread, all for one call of a network; none when the thread should end."""
+    def _take(self) -> _Call | None:
+        """What a thread computes next; None when it should end."""
         with self._changed:
             until_s = time.monotonic() + IDLE_S
             while not (jobs := self._next()):
@@ -188,11 +217,12 @@ class Scheduler:
                     break
                 self._changed.wait(left_s)
             self._idle_threads -= 1
-            if jobs:
-                self._calls += 1
-                self._running += jobs
-                self._call_thread()
-            return jobs
+            if not jobs:
+                return None
+            call = _Call(jobs)
+            self._calls.append(call)
+            self._call_thread()
+            return call
 
     def _next(self) -> list[_Job]:
         """Takes one job of each lane in turn, and goes round again until the batch is full."""
@@ -210,12 +240,11 @@ class Scheduler:
                 lanes.append(lane)
         return jobs
 
-    def _done(self, jobs: Sequence[_Job], result: Sequence[Any] | BaseException, took_s: float) -> None:
+    def _done(self, call: _Call, result: Sequence[Any] | BaseException, took_s: float) -> None:
         with self._changed:
-            self._calls -= 1
+            self._calls.remove(call)
             self._idle_threads += 1
-            for place, job in enumerate(jobs):
-                self._running.remove(job)
+            for place, job in enumerate(call.jobs):
                 if job.future.done():
                     continue  # its lane was closed meanwhile
                 if isinstance(result, BaseException):
@@ -223,5 +252,5 @@ class Scheduler:
                 else:
                     job.future.set_result(result[place])
             if not isinstance(result, BaseException):
-                each_s = took_s / len(jobs)
+                each_s = took_s / len(call.jobs)
                 self._item_s = each_s if self._item_s is None else 0.8 * self._item_s + 0.2 * each_s

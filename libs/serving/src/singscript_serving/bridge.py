@@ -62,6 +62,7 @@ async def run_engine(
         source: inputs, and Relay items that skip the engine; closed at the end.
         capacity: how many items each queue holds.
         stop: set when the generator ends in whatever way, for an engine that waits for more than its input and output.
+            It, or one that is made here, also governs the engine's thread.
     """
     inputs: janus.Queue[In | _End | _Failed] = janus.Queue(capacity)
     outputs: janus.Queue[Out | Relay[M] | _End | _Failed] = janus.Queue(capacity)
@@ -94,6 +95,10 @@ async def run_engine(
             yield item
 
     def work() -> None:
+        with governor.governing():
+            work_until_stopped()
+
+    def work_until_stopped() -> None:
         last: _End | _Failed = _END
         results = engine(pull())
         try:
@@ -111,6 +116,7 @@ async def run_engine(
         with suppress(RuntimeError):  # the loop is gone when the process is on its way out
             loop.call_soon_threadsafe(ended.set)
 
+    governor = stop or Stop()
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     context = contextvars.copy_context()
     # A thread of its own, not one of a pool: a slow engine must not starve the short calls that share the pool.
@@ -128,11 +134,10 @@ async def run_engine(
     finally:
         inputs.shutdown(immediate=True)
         outputs.shutdown(immediate=True)
-        if stop:
-            stop.set()
+        governor.set()
         feeder.cancel()
         await asyncio.gather(feeder, return_exceptions=True)
-        # The engine sees the shutdown at its next input or output; a computation under way ends first.
+        # The engine sees the shutdown at its next input or output, or at its next `stopping.check`.
         await ended.wait()
         thread.join()  # it has nothing left to do
         await asyncio.gather(inputs.wait_closed(), outputs.wait_closed())

@@ -59,7 +59,7 @@ def separator(settings: SeparatorSettings, models: ModelSettings, store: ObjectS
     servicer = _Servicer(settings, {engine.name: engine for engine in engines}, scheduler, store)
 
     async def check_engines() -> None:
-        await asyncio.to_thread(servicer.problems)
+        await asyncio.to_thread(servicer.check_engines)
 
     return Service(
         full_name=separator_pb2.DESCRIPTOR.services_by_name["SeparatorService"].full_name,
@@ -86,10 +86,14 @@ class _Servicer(separator_pb2_grpc.SeparatorServiceServicer):
         self._engines = engines
         self._scheduler = scheduler
         self._store = store
+        self._parallel_unused = 1  # streams at once, as far as is known before a network has computed
 
-    def problems(self) -> dict[str, str]:
-        """What each engine lacks for its default model; blocking."""
-        return {name: engine.problem(engine.default_model) for name, engine in self._engines.items()}
+    def check_engines(self) -> None:
+        """Finds out what each engine lacks for its default model; blocking."""
+        problems = {name: engine.problem(engine.default_model) for name, engine in self._engines.items()}
+        usable = [name for name in self._settings.separator_engines if not problems[name]]
+        if usable[:1] == [Passthrough.name]:  # it computes nothing that another stream would wait for
+            self._parallel_unused = self._settings.max_streams
 
     async def ListModels(
         self, request: separator_pb2.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -119,6 +123,7 @@ class _Servicer(separator_pb2_grpc.SeparatorServiceServicer):
             queued_segments=load.queued,
             computing_segments=load.computing,
             expected_wait=None if load.expected_wait_s is None else duration(load.expected_wait_s),
+            parallel_streams=load.parallel or self._parallel_unused,
         )
 
     def _files(

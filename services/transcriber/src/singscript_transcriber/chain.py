@@ -67,6 +67,7 @@ class EngineChain:
         self._breakers = {name: Breaker() for name in self._engines}
         for name in order:
             self._engine(name)
+        self._used_last = ""
 
     def states(self) -> list[EngineState]:
         """Every engine with its default model, those of the usual order first. Takes up to `check_s`."""
@@ -115,6 +116,7 @@ class EngineChain:
 
     def lane(self, engine: Engine) -> Lane:
         """A place among the streams that this engine serves."""
+        self._used_last = engine.name
         return self._schedulers[engine.name].lane()
 
     def succeeded(self, engine: Engine) -> None:
@@ -126,14 +128,20 @@ class EngineChain:
         self._breakers[engine.name].failed()
 
     def load(self) -> Load:
-        """How busy the engines are in all; the wait is that of the one that keeps its streams waiting longest."""
-        loads = [scheduler.load() for scheduler in self._schedulers.values()]
+        """How busy the engines are in all.
+
+        The wait is that of the one that keeps its streams waiting longest; `parallel` is that of the one used last.
+        """
+        by_name = {name: scheduler.load() for name, scheduler in self._schedulers.items()}
+        loads = by_name.values()
+        used_last = by_name.get(self._used_last)
         waits_s = [load.expected_wait_s for load in loads if load.expected_wait_s is not None]
         return Load(
             sum(load.open_lanes for load in loads),
             sum(load.queued for load in loads),
             sum(load.computing for load in loads),
             max(waits_s, default=None),
+            used_last and used_last.parallel,
         )
 
     def close(self) -> None:

@@ -95,6 +95,7 @@ class _Servicer(transcriber_pb2_grpc.TranscriberServiceServicer):
             queued_windows=load.queued,
             computing_windows=load.computing,
             expected_wait=None if load.expected_wait_s is None else duration(load.expected_wait_s),
+            parallel_streams=load.parallel or 1,
         )
 
     async def Transcribe(

@@ -51,9 +51,10 @@ def network(
     key = f"{kept.stem} on {_processor()}"
     measured = _read(notes).get(key)
     if measured is None:
+        to_convert = deepcopy(model)
         alone = TorchNetwork(model, device)
         try:
-            converted = OpenVinoNetwork(deepcopy(model), kept, threads)
+            converted = OpenVinoNetwork(to_convert, kept, threads)
             openvino_s = _segment_s(converted, model)
         except Exception:  # of no common type
             log.exception("OpenVINO cannot compute this network, so torch does")

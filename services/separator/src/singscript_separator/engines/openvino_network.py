@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from singscript_core import stopping
+from singscript_core.errors import Cancelled
 from singscript_separator.engines.overlap_add import Planes
 
 if TYPE_CHECKING:  # see torch_network
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]  (it is how imports are barred)
 
 MAX_PARALLEL = 4  # each one more takes 0.4 GB
+_CHECK_MS = 50
 
 
 def usable(model: Model) -> TypeGuard[HTDemucs]:
@@ -92,12 +95,29 @@ class OpenVinoNetwork:
             spectrum = self._transforms._magnitude(self._transforms._spec(sound))
             request = self._requests.get()
             try:
-                results = request.infer([sound.numpy(), spectrum.numpy()], share_inputs=True)
-                masked, direct = (torch.from_numpy(np.array(results[place])) for place in range(2))
+                _infer(request, [sound.numpy(), spectrum.numpy()])
+                masked, direct = (torch.from_numpy(np.array(request.results[place])) for place in range(2))
             finally:
                 self._requests.put(request)
             waves = self._transforms._ispec(self._transforms._mask(spectrum, masked), self._samples)
             return (waves + direct)[0].numpy()
+
+
+def _infer(request: openvino.InferRequest, inputs: list[Planes]) -> None:
+    """Computes; the results are in the request.
+
+    Raises:
+        Cancelled: nobody wants them any more; it may be used again.
+    """
+    request.start_async(inputs, share_inputs=True)
+    try:
+        while not request.wait_for(_CHECK_MS):
+            stopping.check()
+    except Cancelled:
+        request.cancel()  # it ends behind the layer that is computed now
+        with suppress(RuntimeError):  # by which it says that it was cancelled
+            request.wait()
+        raise
 
 
 def file_name(checkpoint: Path, model: HTDemucs) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singscript_models.interruption import interruptible
 from singscript_separator.engines.overlap_add import Planes
 
 if TYPE_CHECKING:  # torch and demucs take seconds and 200 MB; they are imported by the first separation
@@ -28,6 +29,7 @@ class TorchNetwork:
 
     def __init__(self, model: Model, device: torch.device) -> None:
         self._model = model.to(device)
+        interruptible(self._model)
         self._device = device
         self.batch = 1 if device.type == "cpu" else GPU_BATCH
 
