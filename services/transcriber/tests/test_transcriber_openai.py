@@ -283,7 +283,7 @@ def test_spend_is_counted(server: Server, engine: OpenAIEngine, monkeypatch: pyt
 
 def test_openai_itself_is_where_prices_are_known():
     engine = OpenAIEngine(KEY)
-    assert engine._client().base_url.host == HOST
+    assert engine._connection().client.base_url.host == HOST
     engine.close()
 
 

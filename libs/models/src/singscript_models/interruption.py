@@ -59,10 +59,20 @@ def let_go(work: Callable[[], T]) -> T:
 
     context = contextvars.copy_context()  # what it logs belongs to the same job
     threading.Thread(target=context.run, args=(run,), name="let go", daemon=True).start()
+    return awaited(done)
+
+
+def awaited(future: Future[T]) -> T:
+    """The result of a future.
+
+    Raises:
+        Cancelled: nobody wants it any more. The future goes on.
+        Exception: as the future has it.
+    """
     while True:
         try:
-            return done.result(CHECK_S)
+            return future.result(CHECK_S)
         except FutureTimeout:
-            if done.done():  # `work` itself raised it
+            if future.done():  # it is what the future raises
                 raise
             stopping.check()

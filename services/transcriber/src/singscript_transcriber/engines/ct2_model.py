@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from singscript_core import stopping
 from singscript_transcriber import language
 from singscript_transcriber.engines import Heard, Samples, Window, whisper_words
 from singscript_transcriber.engines.whisper_words import BEAMS, MAX_COMPRESSION_RATIO, MIN_LOG_PROBABILITY, TEMPERATURES
@@ -108,7 +109,9 @@ class Model:
             str(folder),
             device=device,
             compute_type=next(kind for kind in _COMPUTE_TYPES[device] if kind in can),
-            num_workers=workers(device),
+            # Twice as many as windows are heard at once: a window that nobody waits for any more keeps its worker until
+            # its step is done, and the next one must not wait for that. The weights are there once.
+            num_workers=2 * workers(device),
             cpu_threads=max(1, _cores() // workers("cpu")),
         )
         self._multilingual: bool = self._whisper.model.is_multilingual
@@ -121,7 +124,10 @@ class Model:
         self._whisper.model.unload_model()
 
     def hear(self, windows: Sequence[Window]) -> list[Heard]:
-        """What is heard in windows with the same wish; all of them are encoded at once, and decoded at once."""
+        """What is heard in windows with the same wish; all of them are encoded at once, and decoded at once.
+
+        CTranslate2 cannot be interrupted: between its calls `stopping.check` is asked.
+        """
         hearings = [_Hearing(window, self._mel(window.samples)) for window in windows]
         while rest := [hearing for hearing in hearings if not hearing.done]:
             self._pass(rest)
@@ -154,6 +160,7 @@ class Model:
             # As if silence followed, which is how Whisper was trained: 8 decades below the loudest, or 1e-10.
             silence = max(mel.max() - 2.0, -1.5)
             padded.append(np.pad(mel, ((0, 0), (0, _WINDOW_FRAMES - mel.shape[1])), constant_values=silence))
+        stopping.check()
         features = StorageView.from_array(np.ascontiguousarray(np.stack(padded)))
         return np.asarray(self._whisper.model.encode(features, to_cpu=True))
 
@@ -182,6 +189,7 @@ class Model:
         tokenizers = [_tokenizer(hearing) for hearing in hearings]
         before = whisper_words.prompt(hearings[0].window.wish)
         previous = tokenizers[0].encode(f" {before}") if before else []
+        stopping.check()
         results = self._whisper.model.generate(
             encoded,
             [self._whisper.get_prompt(tokenizer, previous) for tokenizer in tokenizers],
@@ -225,6 +233,7 @@ class Model:
             if tokenizer.decode(run.tokens).strip()
         ]
         if segments:
+            stopping.check()
             self._whisper.add_word_timestamps(
                 [segments],  # pyright: ignore[reportArgumentType]  (annotated as those of one window, it takes many)
                 tokenizer,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from singscript_core.errors import EngineUnavailable
 from singscript_core.events import Progress
+from singscript_models.interruption import let_go
 from singscript_models.keeper import Keeper
 from singscript_models.whisper import weights
 from singscript_models.whisper.weights import Place
@@ -79,8 +80,11 @@ class _Listener:
         return True
 
     def estimate(self, windows: Sequence[Window]) -> list[Heard]:
-        with self._keeper.use(self._folder) as model:
-            return model.hear(windows)
+        def hear() -> list[Heard]:
+            with self._keeper.use(self._folder) as model:
+                return model.hear(windows)
+
+        return let_go(hear)
 
 
 def _load(folder: Path) -> Model:

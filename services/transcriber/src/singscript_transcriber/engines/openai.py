@@ -7,19 +7,21 @@ after 0.5 s, then 1 s.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import tempfile
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from singscript_audio.flac import FlacWriter
-from singscript_core.errors import Rejected
+from singscript_core.errors import Cancelled, Rejected
 from singscript_core.events import Progress, Usage
+from singscript_models.interruption import awaited
 from singscript_transcriber.engines import EngineOut, Heard, Samples, Window, Wish, prices
 from singscript_transcriber.engines.openai_answers import Answer, Used
 from singscript_transcriber.languages import LANGUAGES
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import openai
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DEFAULT_MODEL = "whisper-1"
 _RATE_HZ = 16_000
@@ -79,7 +83,7 @@ class OpenAIEngine:
         self._parallel = parallel
         self._answer_s = answer_s
         self._lock = threading.Lock()
-        self._opened: openai.OpenAI | None = None
+        self._opened: _Connection | None = None
 
     def model(self, wanted: str) -> str:
         return wanted or self._model
@@ -96,9 +100,10 @@ class OpenAIEngine:
 
         if problem := self._key_problem():
             return problem
-        client = self._client().with_options(timeout=_CHECK_S, max_retries=0)
+        connection = self._connection()
+        client = connection.client.with_options(timeout=_CHECK_S, max_retries=0)
         try:
-            client.models.with_raw_response.retrieve(model)
+            connection.run(client.models.with_raw_response.retrieve(model))
         except openai.APIStatusError as error:
             # Servers that only transcribe need not list models: what counts is what transcription would answer, too.
             is_unlisted = error.status_code == 404 and error.code != "model_not_found"
@@ -117,6 +122,7 @@ class OpenAIEngine:
         """One window. Where it fails nothing is counted as spent, though the server may have been paid: nobody says.
 
         Raises:
+            Cancelled: nobody wants it any more; the request is closed.
             EngineOut: no window can be served.
             WindowRefused: this one cannot.
         """
@@ -143,9 +149,9 @@ class OpenAIEngine:
 
     def close(self) -> None:
         with self._lock:
-            client, self._opened = self._opened, None
-        if client is not None:
-            client.close()
+            connection, self._opened = self._opened, None
+        if connection is not None:
+            connection.close()
 
     def _key_problem(self) -> str:
         if not self._api_key:
@@ -154,30 +160,34 @@ class OpenAIEngine:
             return "OPENAI_API_KEY has characters that no key has; check it."
         return ""
 
-    def _client(self) -> openai.OpenAI:
+    def _connection(self) -> _Connection:
         with self._lock:
             if self._opened is None:
                 import openai
 
-                self._opened = openai.OpenAI(
+                client = openai.AsyncOpenAI(
                     api_key=self._api_key,
                     base_url=self._base_url or None,
                     timeout=openai.Timeout(self._answer_s, connect=min(_CONNECT_S, self._answer_s)),
                     max_retries=_RETRIES,
-                    http_client=openai.DefaultHttpxClient(event_hooks={"response": [_do_not_retry_when_spent]}),
+                    http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_do_not_retry_when_spent]}),
                 )
+                self._opened = _Connection(client)
             return self._opened
 
     def _ask(self, window: Window, model: str) -> bytes:
         """The body of the answer, as it came: servers differ more than the client's types."""
-        audio = self._client().audio
+        connection = self._connection()
+        audio = connection.client.audio
         ask = audio.transcriptions if window.wish.task == "transcribe" else audio.translations
         file = ("window.flac", _flac(window.samples), "audio/flac")
-        return ask.with_raw_response.create(file=file, model=model, **_options(window.wish, model)).content
+        return connection.run(
+            ask.with_raw_response.create(file=file, model=model, **_options(window.wish, model))
+        ).content
 
     def _usage(self, answer: Answer, length_s: float, model: str) -> Usage:
         used = answer.usage or Used()
-        host = self._client().base_url.host
+        host = self._connection().client.base_url.host
         paid_s = length_s if used.seconds is None else used.seconds
         return Usage(
             self.name,
@@ -218,6 +228,44 @@ class OpenAIEngine:
                 return "the server cannot be reached; check the network and OPENAI_BASE_URL."
             case _:
                 return "the client could not be set up; check OPENAI_API_KEY and OPENAI_BASE_URL."
+
+
+class _Connection:
+    """A client, and the event loop on which it works: there a request that waits can be closed.
+
+    Attributes:
+        client: its calls go to `run`.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI) -> None:
+        self.client = client
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="openai", daemon=True)
+        self._thread.start()
+
+    def run(self, call: Awaitable[T]) -> T:
+        """The result of a call of the client; from any thread.
+
+        Raises:
+            Cancelled: nobody wants it any more, and the request is closed.
+            OpenAIError: as the call raises.
+        """
+
+        async def answer() -> T:
+            return await call
+
+        future = asyncio.run_coroutine_threadsafe(answer(), self._loop)
+        try:
+            return awaited(future)
+        except Cancelled:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        self.run(self.client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,10 +321,10 @@ def _flac(samples: Samples) -> bytes:
         return path.read_bytes()
 
 
-def _do_not_retry_when_spent(response: httpx2.Response) -> None:
+async def _do_not_retry_when_spent(response: httpx2.Response) -> None:
     """Tells the client, which would retry every 429."""
     if response.status_code == 429:
-        response.read()
+        await response.aread()
         if any(code in response.text for code in _SPENT):
             response.headers["x-should-retry"] = "false"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from typing import IO
 
 import numpy as np
 
+from singscript_core import stopping
 from singscript_core.events import Progress, Warned
+from singscript_models.interruption import CHECK_S
 from singscript_transcriber.engines import Heard, Samples, Window, Wish
 from singscript_transcriber.segments import Utterance, Word
 
@@ -32,7 +35,8 @@ _TIME_EXTRA_S = 30.0
 class SphinxEngine:
     """Its own listener: there is one model, and nothing to load ahead. It takes no prompt and no hot words.
 
-    It decodes in child processes, at most `processes` at once; they are kept for the next window.
+    It decodes in child processes, at most `processes` at once; they are kept for the next window. One whose window
+    nobody waits for any more is ended.
 
     Args:
         processes: each holds one decoder, about 150 MB.
@@ -133,6 +137,8 @@ class _Worker:
         try:
             stdin.write(struct.pack("<I", len(pcm)) + pcm)
             stdin.flush()
+            while not select.select([stdout], [], [], CHECK_S)[0]:
+                stopping.check()
             line = stdout.readline()
         finally:
             watchdog.cancel()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from singscript_core.errors import EngineUnavailable
+from singscript_core.errors import Cancelled, EngineUnavailable
 from singscript_core.events import Progress
+from singscript_models.interruption import interruptible
 from singscript_models.keeper import Keeper
 from singscript_models.whisper import weights
 from singscript_models.whisper.weights import Place
@@ -87,7 +88,12 @@ class _Listener:
 
     def estimate(self, windows: Sequence[Window]) -> list[Heard]:
         with self._keeper.use(self._checkpoint) as model:
-            return [_hear(model, window) for window in windows]
+            try:
+                return [_hear(model, window) for window in windows]
+            except Cancelled:
+                for module in model.decoder.modules():  # whisper takes its own hooks away only where nothing is raised
+                    module._forward_hooks.clear()
+                raise
 
 
 def _hear(model: Whisper, window: Window) -> Heard:
@@ -169,6 +175,7 @@ def _load(checkpoint: Path) -> Whisper:
     name = next((name for name, url in whisper._MODELS.items() if url.split("/")[-2] == digest), "")
     if name:  # OpenAI says of its own models which heads follow the sound
         model.set_alignment_heads(whisper._ALIGNMENT_HEADS[name])
+    interruptible(model)
     return model
 
 
