@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from singscript_egress.addresses import AllowedHosts
+from singscript_gateway.api.cors import origins
 from singscript_gateway.webhooks.model import check_secret, check_url
 
 
@@ -37,8 +38,18 @@ class ApiSettings(LeaseSettings):
     listen: str = Field(default="127.0.0.1:8080", description="Address and port of the REST API.")
     aligner: str = Field(description="host:port of the aligner, which renders the words that somebody corrected.")
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0, description="A larger upload is refused as TOO_LARGE.")
+    cors_origins: str = Field(
+        default="",
+        description="Origins (`https://app.example.org`, comma-separated) whose pages may call the API; empty: none.",
+    )
     sse_heartbeat_s: float = Field(default=15.0, gt=0, description="A comment keeps a silent event stream open.")
     drain_s: float = Field(default=20.0, ge=0, description="How long running requests may go on after SIGTERM.")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        origins(text)
+        return text
 
 
 class DispatcherSettings(LeaseSettings):

@@ -87,6 +87,36 @@ class Body:
             raise ProblemError(413, "TOO_LARGE", detail, limit_bytes=self.max_bytes)
 
 
+class Defects:
+    """ASGI middleware: what nobody expected is logged, and answered without a word of the inside."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            if scope["type"] != "http":
+                raise
+            logger.exception("a request failed")
+            if started:
+                # The server cuts the connection, so that nobody takes the part that was sent for the whole.
+                raise
+            detail = "Something went wrong inside the gateway; its log has the details under the id of the request."
+            defect = problem(500, "INTERNAL", detail, request_id=logs.request_id.get())
+            await problem_response(defect)(scope, receive, send)
+
+
 class Requests:
     """ASGI middleware, around all others."""
 
@@ -120,14 +150,6 @@ class Requests:
             await self._app(scope, body.receive, answer)
         except ClientDisconnect:
             status = status or _CLIENT_CLOSED
-        except Exception:
-            logger.exception("a request failed")
-            if status:
-                # The server cuts the connection, so that nobody takes the part that was sent for the whole.
-                raise
-            detail = "Something went wrong inside the gateway; its log has the details under the id of the request."
-            defect = problem(500, "INTERNAL", detail, request_id=request_id)
-            await problem_response(defect)(scope, receive, answer)
         finally:
             _log(scope, status, time.monotonic() - began_s)
 

@@ -15,11 +15,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from singscript_core.errors import InvalidInput
 from singscript_gateway.api import artifacts, events, health, jobs, usage, webhooks, words
+from singscript_gateway.api.cors import add_cors, origins
 from singscript_gateway.api.docs import add_docs
 from singscript_gateway.api.gateway import Gateway
 from singscript_gateway.api.problems import add_handlers
 from singscript_gateway.api.removal import Remover
-from singscript_gateway.api.requests import Requests
+from singscript_gateway.api.requests import Defects, Requests
 from singscript_gateway.database import make_pool
 from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.queue import make_queue
@@ -71,6 +72,9 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     )
     add_docs(app)
     add_handlers(app)
+    # The last one is outermost.
+    app.add_middleware(Defects)
+    add_cors(app, origins(settings.cors_origins))
     app.add_middleware(Requests)
     for part in (jobs, events, artifacts, words, webhooks, usage, health):
         app.include_router(part.router)
