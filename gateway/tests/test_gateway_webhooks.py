@@ -18,6 +18,7 @@ import pytest
 from gateway_testing import (
     NOBODY,
     Processes,
+    claim_of,
     ended,
     eventually,
     execute,
@@ -153,9 +154,7 @@ async def test_r44_each_end_of_a_job_is_told_as_the_api_shows_it(
             if end == "cancel":
                 await store.cancel(job_id)
             else:
-                task = (await execute(database_url, f"SELECT task_id FROM jobs WHERE id = '{job_id}'"))[0][0]
-                claim = await store.claim(job_id, task)
-                assert claim
+                claim = await claim_of(store, job_id)
                 more = [Failure(reason="NO_SOUND", message="Silent.")] if end == "fail" else []
                 assert await getattr(store, end)(claim.job, *more)
             shown[str(job_id)] = (await client.get(f"/api/jobs/{job_id}")).json()

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from gateway_testing import NOBODY, ScriptedAligner, all_events, api_settings, client_of, execute, serving
+from gateway_testing import NOBODY, ScriptedAligner, all_events, api_settings, claim_of, client_of, execute, serving
 from hypothesis import given
 from hypothesis import strategies as st
 from singscript.aligner.v1 import aligner_pb2
@@ -99,9 +99,7 @@ async def job(store: JobStore, objects: FolderStore, tmp_path: Path, database_ur
 async def finished(store: JobStore, objects: FolderStore, folder: Path, database_url: str) -> Job:
     request = JobRequest(url="https://example.org/a.mp3", formats=["srt", "ass"], karaoke=Karaoke(lead_in=True))
     job = await store.create(request)
-    task = (await execute(database_url, f"SELECT task_id FROM jobs WHERE id = '{job.id}'"))[0][0]
-    claim = await store.claim(job.id, task)
-    assert claim
+    claim = await claim_of(store, job.id)
     path = folder / "file"
     for name, content in {"words.json": json.dumps(WORDS), "lyrics.srt": "of the dispatcher"}.items():
         path.write_text(content)

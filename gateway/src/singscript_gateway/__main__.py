@@ -54,8 +54,6 @@ def _api(settings: ApiSettings) -> None:
 
 def _dispatch(settings: DispatcherSettings) -> None:
     set_up_logging("dispatcher", settings.log_level)
-    # It logs each task's arguments; ours has its own lines.
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)
     asyncio.run(dispatcher.run(settings))
 
 

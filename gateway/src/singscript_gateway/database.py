@@ -6,11 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from pathlib import Path
 from typing import TypeVar, cast
 
 import psycopg
-from procrastinate.schema import SchemaManager
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -61,24 +59,15 @@ async def patiently(action: Callable[[], Awaitable[T]]) -> T:
 
 
 def _migrations() -> list[tuple[str, bytes]]:
-    """Our own steps, in order: (name, SQL)."""
+    """The steps, in order: (name, SQL)."""
     folder = resources.files("singscript_gateway.migrations")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
     return [(f.name, f.read_bytes()) for f in files]
 
 
-def _queue_migrations() -> list[Path]:
-    """The queue's steps since its first schema; a fresh schema contains them all."""
-    return sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
-
-
 def expected_migrations() -> set[str]:
     """Names of all steps that this version needs."""
-    return {name for name, _ in _migrations()} | {_queue_name(path) for path in _queue_migrations()}
-
-
-def _queue_name(path: Path) -> str:
-    return f"procrastinate/{path.name}"
+    return {name for name, _ in _migrations()}
 
 
 async def migrate(database_url: str) -> list[str]:
@@ -93,23 +82,9 @@ async def migrate(database_url: str) -> list[str]:
             " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
         )
         done = {str(row[0]) async for row in await connection.execute("SELECT name FROM schema_migrations")}
-        missing: list[str] = []
-
-        async def apply(sql: bytes, names: list[str]) -> None:
+        missing = [(name, sql) for name, sql in _migrations() if name not in done]
+        for name, sql in missing:
             async with connection.transaction():
                 await connection.execute(sql)
-                for name in names:
-                    await connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", [name])
-            missing.extend(names)
-
-        queue = _queue_migrations()
-        if not any(name.startswith("procrastinate/") for name in done):
-            await apply(SchemaManager.get_schema().encode(), [_queue_name(path) for path in queue])
-        else:
-            for path in queue:
-                if _queue_name(path) not in done:
-                    await apply(path.read_bytes(), [_queue_name(path)])
-        for name, sql in _migrations():
-            if name not in done:
-                await apply(sql, [name])
-        return missing
+                await connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", [name])
+        return [name for name, _ in missing]

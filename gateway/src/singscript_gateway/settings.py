@@ -56,6 +56,11 @@ class DispatcherSettings(LeaseSettings):
     """Of `python -m singscript_gateway dispatcher`."""
 
     aligner: str = Field(description="host:port of the aligner, which the whole chain is asked of.")
+    separator: str = Field(
+        default="",
+        description="host:port of the separator: no more jobs are begun than it has room for. Empty: all that may.",
+    )
+    transcriber: str = Field(default="", description="host:port of the transcriber; as SINGSCRIPT_SEPARATOR.")
     dispatcher_concurrency: int = Field(default=2, ge=1, description="Jobs that one dispatcher runs at once.")
     sweep_s: float = Field(default=5.0, gt=0, description="How often jobs of dead dispatchers are looked for.")
     max_attempts: int = Field(default=3, ge=1, description="Failures or crashes until a job is failed.")

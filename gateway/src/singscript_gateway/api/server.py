@@ -23,7 +23,6 @@ from singscript_gateway.api.removal import Remover
 from singscript_gateway.api.requests import Defects, Requests
 from singscript_gateway.database import make_pool
 from singscript_gateway.jobs.listen import EVENTS, Listener
-from singscript_gateway.jobs.queue import make_queue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.settings import ApiSettings
 from singscript_gateway.webhooks.store import WebhookStore
@@ -52,7 +51,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             Listener(EVENTS).running(settings.database_url) as listener,
             dial(settings.aligner) as channel,
         ):
-            store = JobStore(pool, make_queue())
+            store = JobStore(pool)
             aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
             webhooks_store = WebhookStore(pool)
             async with Remover(store, objects).running() as remover:

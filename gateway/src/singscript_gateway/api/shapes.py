@@ -104,6 +104,7 @@ class OptionsShape(BaseModel):
     lookup: Lookup | None
     formats: list[Format]
     karaoke: Karaoke
+    priority: str
 
 
 class JobSummary(BaseModel):

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 EVENTS = "singscript_events"
 CANCELS = "singscript_cancel"
+QUEUE = "singscript_queue"
 
 # How long a waiter sleeps without looking for itself: what a broken connection misses is late, never lost.
 POLL_S = 1.0

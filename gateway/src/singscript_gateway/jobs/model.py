@@ -137,6 +137,9 @@ class JobOptions(BaseModel):
     )
     formats: Formats = Field(default=["srt"], description="The subtitle files to make, besides words.json.")
     karaoke: Karaoke = Field(default=Karaoke(), description="How karaoke files look.")
+    priority: Literal["low", "normal", "high"] = Field(
+        default="normal", description="Which of one's own jobs come first. Those of others have their turns anyway."
+    )
     webhook: WebhookOrder | None = Field(default=None, description="Who is told when the job has ended.")
 
 

@@ -2,29 +2,85 @@
 -- Conditions on states come as parameters from states.py.
 
 -- insert_job --
-INSERT INTO jobs (id, request, formats) VALUES (%(id)s, %(request)s, %(formats)s)
+INSERT INTO jobs (id, request, formats, priority) VALUES (%(id)s, %(request)s, %(formats)s, %(priority)s)
 
--- set_task --
--- Only this task may claim the job from now on.
-UPDATE jobs SET task_id = %(task_id)s WHERE id = %(id)s
+-- make_due --
+-- Dispatchers look for themselves when a delay is over.
+UPDATE jobs SET due_at = now() + make_interval(secs => %(delay_s)s), begins_at = %(begins_at)s
+ WHERE id = %(id)s
+RETURNING pg_notify('singscript_queue', '')
+
+-- hold_queue --
+-- One claims at a time, so that each sees what the one before has taken. Any number that no other lock has.
+SELECT pg_advisory_xact_lock(0x73696e67)
+
+-- put_capacity --
+INSERT INTO stage_capacity (stage, streams) VALUES (%(stage)s, %(streams)s)
+ON CONFLICT (stage) DO UPDATE SET streams = excluded.streams, reported_at = now()
+
+-- drop_capacity --
+DELETE FROM stage_capacity WHERE stage = %(stage)s
+
+-- full_stages --
+-- One more than a stage can work on at once is let in: it waits in front, so that the stage never idles.
+SELECT stage FROM stage_capacity AS capacity
+ WHERE reported_at > now() - make_interval(secs => %(kept_s)s)
+   AND streams < (SELECT count(*) FROM jobs JOIN stages ON stages.job_id = jobs.id AND stages.attempt = jobs.attempt
+                   WHERE jobs.state = 'running' AND stages.stage = capacity.stage
+                     AND stages.state IN ('pending', 'running'))
+
+-- next_job --
+-- The owner with the fewest running jobs comes first, then the one whose last turn is longest ago; of an owner's jobs
+-- the one of the highest priority, then the oldest. One look into jobs_queued for each owner who waits: the number of
+-- their jobs does not matter.
+WITH RECURSIVE waiting (begins_at, owner) AS (
+    SELECT stage, (SELECT min(owner) FROM jobs WHERE state = 'queued' AND begins_at = stage)
+      FROM unnest(%(begins_at)s::text[]) AS allowed (stage)
+     UNION ALL
+    SELECT begins_at, (SELECT min(jobs.owner) FROM jobs
+                        WHERE state = 'queued' AND jobs.begins_at = waiting.begins_at AND jobs.owner > waiting.owner)
+      FROM waiting
+     WHERE owner IS NOT NULL
+), firsts AS (
+    SELECT DISTINCT ON (owner) owner, first.id, first.number
+      FROM waiting CROSS JOIN LATERAL (
+           SELECT id, priority, number FROM jobs
+            WHERE state = 'queued' AND begins_at = waiting.begins_at AND owner = waiting.owner AND due_at <= now()
+            ORDER BY priority DESC, number
+            LIMIT 1) AS first
+     ORDER BY owner, first.priority DESC, first.number
+), busy AS (
+    SELECT owner, count(*) AS jobs FROM jobs WHERE state = 'running' GROUP BY owner
+)
+SELECT firsts.id
+  FROM firsts LEFT JOIN busy USING (owner)
+ ORDER BY COALESCE(busy.jobs, 0), (SELECT max(attempt_at) FROM jobs WHERE owner = firsts.owner) NULLS FIRST,
+       firsts.number
+ LIMIT 1
 
 -- claim_job --
+-- By the clock, not since the transaction began: it may have waited for others who claimed.
 UPDATE jobs
-   SET state = 'running', attempt = attempt + 1, heartbeat_at = now(), attempt_at = now(),
-       started_at = COALESCE(started_at, now())
- WHERE id = %(id)s AND state = ANY(%(before)s) AND task_id = %(task_id)s
-RETURNING *, extract(epoch FROM now() - started_at)::float8 AS age_s
+   SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), attempt_at = clock_timestamp(),
+       started_at = COALESCE(started_at, clock_timestamp())
+ WHERE id = %(id)s AND state = ANY(%(before)s)
+RETURNING *
 
 -- requeue_job --
+-- A refused attempt did no work: its time does not count.
 UPDATE jobs
-   SET state = 'queued', heartbeat_at = NULL, task_id = NULL, failures = failures + %(failures)s
+   SET state = 'queued', heartbeat_at = NULL, failures = failures + %(failures)s,
+       refusals = CASE WHEN %(refused)s THEN refusals + 1 ELSE 0 END,
+       worked_s = worked_s + CASE WHEN %(refused)s THEN 0
+                                  ELSE COALESCE(extract(epoch FROM now() - attempt_at)::float8, 0) END
  WHERE id = %(id)s AND state = 'running' AND state = ANY(%(before)s) AND attempt = %(attempt)s
 RETURNING *
 
 -- restart_job --
 -- The user asks for it: what is counted and timed begins anew.
 UPDATE jobs
-   SET state = 'queued', failures = 0, problem = NULL, cancel_requested = false, started_at = NULL, finished_at = NULL
+   SET state = 'queued', failures = 0, refusals = 0, worked_s = 0, problem = NULL, cancel_requested = false,
+       started_at = NULL, finished_at = NULL
  WHERE id = %(id)s AND finished_at IS NOT NULL AND state = ANY(%(before)s)
 RETURNING *
 
@@ -46,13 +102,6 @@ RETURNING *
 UPDATE jobs SET cancel_requested = true
  WHERE id = %(id)s AND state = 'running'
 RETURNING pg_notify('singscript_cancel', '')
-
--- delete_task --
--- The task of a worker that is thought dead. Should it live, it finds its task gone.
-DELETE FROM procrastinate_jobs WHERE id = %(task_id)s
-
--- delete_waiting_task --
-DELETE FROM procrastinate_jobs WHERE id = %(task_id)s AND status = 'todo'
 
 -- hold_attempt --
 -- Locks the job for a write of this attempt; no row means that the attempt is over.
@@ -104,12 +153,12 @@ ON CONFLICT (job_id, name) DO UPDATE
        levels = excluded.levels, created_at = excluded.created_at
 
 -- add_usage --
--- Also for an attempt that is over: what it has spent is spent. No row when this report was written before.
+-- Also for an attempt that is over, and for a job that was deleted: what it has spent is spent. No row when this report
+-- was written before.
 INSERT INTO usage (job_id, attempt, number, owner, stage, engine, model, audio_s, requests, input_tokens,
                    output_tokens, cost_usd)
-SELECT id, %(attempt)s, %(number)s, owner, %(stage)s, %(engine)s, %(model)s, %(audio_s)s, %(requests)s,
-       %(input_tokens)s, %(output_tokens)s, %(cost_usd)s
-  FROM jobs WHERE id = %(id)s
+VALUES (%(id)s, %(attempt)s, %(number)s, %(owner)s, %(stage)s, %(engine)s, %(model)s, %(audio_s)s, %(requests)s,
+        %(input_tokens)s, %(output_tokens)s, %(cost_usd)s)
 ON CONFLICT DO NOTHING
 RETURNING number
 
@@ -305,22 +354,6 @@ SELECT id FROM jobs WHERE id = ANY(%(ids)s) AND cancel_requested
 SELECT * FROM jobs
  WHERE state = 'running' AND heartbeat_at < now() - make_interval(secs => %(lease_s)s)
  ORDER BY heartbeat_at
- LIMIT 1
-   FOR UPDATE SKIP LOCKED
-
--- unqueued_jobs --
--- Queued, but its task is gone, or was fetched a lease ago by someone who then never claimed the job.
-SELECT jobs.* FROM jobs
- WHERE state = 'queued'
-   AND NOT EXISTS (
-        SELECT FROM procrastinate_jobs AS task
-         WHERE task.id = jobs.task_id
-           AND (task.status = 'todo'
-                OR task.status = 'doing' AND EXISTS (
-                    SELECT FROM procrastinate_events AS event
-                     WHERE event.job_id = task.id AND event.type = 'started'
-                       AND event.at > now() - make_interval(secs => %(lease_s)s))))
- ORDER BY number
  LIMIT 1
    FOR UPDATE SKIP LOCKED
 

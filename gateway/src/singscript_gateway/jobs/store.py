@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-import procrastinate
 import psycopg
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from singscript_core.errors import InvalidInput
 from singscript_gateway.database import Pool, expected_migrations
-from singscript_gateway.jobs import queue
 from singscript_gateway.jobs.model import (
     RESULT_NAME,
     STAGES,
@@ -46,6 +45,9 @@ from singscript_gateway.jobs.transaction import (
 from singscript_gateway.jobs.updates import Update
 from singscript_gateway.webhooks.model import new_secret
 
+# As long as a service said nothing newer, what it can work on at once holds; then it is not known.
+CAPACITY_KEPT_S = 60.0
+_PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 # How long a POST is answered as it was.
 KEY_KEPT_S = 24 * 3600.0
 # An upload whose job was not made by then is removed.
@@ -65,12 +67,14 @@ class Claim:
     """The right to work on a job, until someone else has a newer one.
 
     Attributes:
-        age_s: seconds since the job was first claimed, or first after the user asked for it again.
+        worked_s: seconds that earlier attempts took, since the user asked for the job last.
+        refusals: how many of the last attempts in a row a full service refused.
         separated: stems of an earlier attempt that this one goes on from; None where it starts at the beginning.
     """
 
     job: Job
-    age_s: float
+    worked_s: float
+    refusals: int
     separated: Separated | None
 
 
@@ -106,14 +110,13 @@ class JobStore:
     Methods raise psycopg.OperationalError while the database is away; nothing is half done then.
     """
 
-    def __init__(self, pool: Pool, tasks: procrastinate.App) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._tasks = tasks
 
     # -- for the API
 
     async def create(self, request: JobRequest, since: datetime | None = None) -> Job:
-        """A new job and its task; `since` is what `expect_object` said of its upload.
+        """A new job, queued and due; `since` is what `expect_object` said of its upload.
 
         Raises:
             ObjectRemoved: the upload has to be stored again.
@@ -223,9 +226,7 @@ class JobStore:
     async def cancel(self, job_id: UUID) -> Job | None:
         """Cancels a queued job at once and asks for the end of a running one; any other stays as it is."""
         async with self._transaction() as tx:
-            row = await tx.first("cancel_queued_job", id=job_id, before=jobs_before(JobState.CANCELLED))
-            if row:
-                await tx.run("delete_waiting_task", task_id=row["task_id"])
+            if await tx.first("cancel_queued_job", id=job_id, before=jobs_before(JobState.CANCELLED)):
                 await tx.append(job_id, Update("state", {"state": JobState.CANCELLED}))
                 await tx.tell_webhooks(job_id)
             else:
@@ -235,9 +236,10 @@ class JobStore:
     async def restart(self, job_id: UUID) -> Job | None:
         """Queues a job that has failed or was cancelled, once; None for any other."""
         async with self._transaction() as tx:
-            if not await tx.first("restart_job", id=job_id, before=_BEFORE_QUEUED):
+            row = await tx.first("restart_job", id=job_id, before=_BEFORE_QUEUED)
+            if row is None:
                 return None
-            await self._enqueue(tx, job_id)
+            await _make_due(tx, read_job(row))
             data = {"reason": "RETRY_REQUESTED", "message": "It was asked for once more."}
             await tx.append(job_id, Update("state", {"state": JobState.QUEUED} | data))
             return read_job(await tx.one("get_job", id=job_id))
@@ -316,26 +318,26 @@ class JobStore:
 
     # -- for the dispatcher
 
-    async def claim(self, job_id: UUID, task_id: int) -> Claim | None:
-        """A new attempt at a queued job; None when it is not queued or another task is to have it."""
+    async def claim_next(self) -> Claim | None:
+        """A new attempt at the job whose turn it is. None: none is due, or the stages that they need are full."""
         async with self._transaction() as tx:
-            row = await tx.first("claim_job", id=job_id, task_id=task_id, before=jobs_before(JobState.RUNNING))
-            if row is None:
-                return None
-            job = read_job(row)
-            separated = await _separated(tx, job)
-            await tx.run("insert_stages", id=job_id, attempt=job.attempt, stages=list(STAGES))
-            await tx.append(job_id, Update("state", {"state": JobState.RUNNING}))
-            if separated:
-                await tx.move_stages(job, STAGES_OF_STEMS, StageState.SKIPPED)
-            return Claim(job, row["age_s"], separated)
+            await tx.run("hold_queue")
+            full = {row["stage"] for row in await tx.all("full_stages", kept_s=CAPACITY_KEPT_S)}
+            # An attempt has the stage that it begins at to do, and all after it.
+            begins_at = [stage for n, stage in enumerate(STAGES) if full.isdisjoint(STAGES[n:])]
+            while found := await tx.first("next_job", begins_at=begins_at):
+                if row := await tx.first("claim_job", id=found["id"], before=jobs_before(JobState.RUNNING)):
+                    return await self._begin(tx, row)
+                # It was cancelled just now.
+            return None
 
-    async def requeue_unclaimed(self, job_id: UUID, task_id: int) -> None:
-        """A new task for a queued job whose task was taken by someone who cannot run it."""
+    async def set_capacity(self, stage: str, streams: int) -> None:
+        """How many jobs a stage can work on at once; 0: as many as there are."""
         async with self._transaction() as tx:
-            row = await tx.first("get_job", id=job_id)
-            if row and row["state"] == JobState.QUEUED and row["task_id"] == task_id:
-                await self._enqueue(tx, job_id)
+            if streams:
+                await tx.run("put_capacity", stage=stage, streams=streams)
+            else:
+                await tx.run("drop_capacity", stage=stage)
 
     async def record(self, job: Job, update: Update) -> bool:
         """Writes one event of a running attempt, and what follows from it. False: the attempt is over already.
@@ -348,8 +350,10 @@ class JobStore:
         async with self._transaction() as tx:
             kind, data = update
             running = await tx.first("hold_attempt", id=job.id, attempt=job.attempt)
-            if kind == "usage" and not await tx.first("add_usage", id=job.id, attempt=job.attempt, **data):
-                return running is not None
+            if kind == "usage":
+                spent = await tx.first("add_usage", id=job.id, attempt=job.attempt, owner=job.owner, **data)
+                if not spent:
+                    return running is not None
             if not running:
                 return False
             stage = [data["stage"]] if "stage" in data else []
@@ -394,7 +398,15 @@ class JobStore:
     async def retry(self, job: Job, failure: Failure, delay_s: float) -> bool:
         """Ends the attempt with a failure and queues the next one. False: the attempt was over already."""
         async with self._transaction() as tx:
-            return await self._retry(tx, job, failure, delay_s)
+            return await self._requeue(tx, job, failure, delay_s, failures=1, stage_failed=True)
+
+    async def refused(self, job: Job, refusal: Failure, delay_s: float) -> bool:
+        """Ends an attempt that a full service turned away, and queues the next one: nothing has failed.
+
+        False: the attempt was over already.
+        """
+        async with self._transaction() as tx:
+            return await self._requeue(tx, job, refusal, delay_s, refused=True)
 
     async def start_over(self, job: Job, failure: Failure) -> bool:
         """Ends an attempt whose stems cannot be read, and queues one from the beginning: no failure of the job's work.
@@ -407,7 +419,7 @@ class JobStore:
             await tx.run("forget_stems", id=job.id)
             warning = {"stage": "separate", "reason": failure.reason, "message": failure.message}
             await tx.append(job.id, Update("warning", warning))
-            return await self._retry(tx, job, failure, delay_s=0, failures=0)
+            return await self._requeue(tx, job, failure, stage_failed=True)
 
     async def cancelled(self, job: Job) -> bool:
         """Ends a job whose end was asked for. False: the attempt was over already."""
@@ -417,22 +429,8 @@ class JobStore:
     async def hand_back(self, job: Job) -> bool:
         """Queues a running job again, as if it had never been claimed. False: the attempt was over already."""
         async with self._transaction() as tx:
-            if not await tx.first("requeue_job", id=job.id, attempt=job.attempt, failures=0, before=_BEFORE_QUEUED):
-                return False
-            await tx.move_stages(job, STAGES, StageState.SKIPPED)
-            await self._enqueue(tx, job.id)
-            await tx.append(
-                job.id,
-                Update(
-                    "state",
-                    {
-                        "state": JobState.QUEUED,
-                        "reason": "HANDED_BACK",
-                        "message": "The process that worked on this was stopped; another one goes on with it.",
-                    },
-                ),
-            )
-            return True
+            message = "The process that worked on this was stopped; another one goes on with it."
+            return await self._requeue(tx, job, Failure(reason="HANDED_BACK", message=message))
 
     async def beat(self, dispatcher: UUID, jobs: list[Job]) -> set[tuple[UUID, int]]:
         """Says that the dispatcher and its jobs live; returns the attempts (id, number) that are still its own."""
@@ -459,12 +457,12 @@ class JobStore:
             if row is None:
                 return None
             job = read_job(row)
-            await tx.run("delete_task", task_id=row["task_id"])
             if job.cancel_requested:
                 await self._cancelled(tx, job)
             elif job.failures + 1 < max_attempts:
                 message = "The process that worked on this stopped without a word; another one starts it again."
-                await self._retry(tx, job, Failure(reason="CRASHED", message=message), delay_s=0)
+                crash = Failure(reason="CRASHED", message=message)
+                await self._requeue(tx, job, crash, failures=1, stage_failed=True)
             else:
                 message = (
                     f"The process that worked on this stopped without a word, and this was attempt {max_attempts}"
@@ -472,16 +470,6 @@ class JobStore:
                 )
                 await self._fail(tx, job, Failure(reason="CRASHED", message=message))
             return job
-
-    async def enqueue_forgotten(self, lease_s: float) -> UUID | None:
-        """A new task for one queued job that has none that could claim it. None: there is no such job."""
-        async with self._transaction() as tx:
-            row = await tx.first("unqueued_jobs", lease_s=lease_s)
-            if row is None:
-                return None
-            await tx.run("delete_task", task_id=row["task_id"])
-            await self._enqueue(tx, row["id"])
-            return row["id"]
 
     # -- steps of several transactions
 
@@ -491,17 +479,24 @@ class JobStore:
             await tx.refer(request.upload.key, since)
         formats = _formats(dict.fromkeys(request.formats, request.karaoke))
         stored = Jsonb(request.model_dump(mode="json", exclude={"webhook"}))
-        await tx.run("insert_job", id=job_id, request=stored, formats=formats)
+        priority = _PRIORITIES[request.priority]
+        await tx.run("insert_job", id=job_id, request=stored, formats=formats, priority=priority)
         if hook := request.webhook:
             secrets = hook.secrets or [new_secret()]
             await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
-        await self._enqueue(tx, job_id)
+        job = read_job(await tx.one("get_job", id=job_id))
+        await _make_due(tx, job)
         await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
         return read_job(await tx.one("get_job", id=job_id))
 
-    async def _enqueue(self, tx: Transaction, job_id: UUID, delay_s: float = 0.0) -> None:
-        task_id = await queue.defer(self._tasks, tx.connection, job_id, delay_s)
-        await tx.run("set_task", id=job_id, task_id=task_id)
+    async def _begin(self, tx: Transaction, claimed: DictRow) -> Claim:
+        job = read_job(claimed)
+        separated = await _separated(tx, job, before=job.attempt)
+        await tx.run("insert_stages", id=job.id, attempt=job.attempt, stages=list(STAGES))
+        await tx.append(job.id, Update("state", {"state": JobState.RUNNING}))
+        if separated:
+            await tx.move_stages(job, STAGES_OF_STEMS, StageState.SKIPPED)
+        return Claim(job, claimed["worked_s"], claimed["refusals"], separated)
 
     async def _fail(self, tx: Transaction, job: Job, failure: Failure) -> bool:
         if not await tx.finish(job, JobState.FAILED, failure):
@@ -512,17 +507,28 @@ class JobStore:
         await tx.tell_webhooks(job.id)
         return True
 
-    async def _retry(self, tx: Transaction, job: Job, failure: Failure, delay_s: float, *, failures: int = 1) -> bool:
-        if not await tx.first("requeue_job", id=job.id, attempt=job.attempt, failures=failures, before=_BEFORE_QUEUED):
+    async def _requeue(
+        self,
+        tx: Transaction,
+        job: Job,
+        why: Failure,
+        delay_s: float = 0.0,
+        *,
+        failures: int = 0,
+        stage_failed: bool = False,
+        refused: bool = False,
+    ) -> bool:
+        row = await tx.first(
+            "requeue_job", id=job.id, attempt=job.attempt, failures=failures, refused=refused, before=_BEFORE_QUEUED
+        )
+        if row is None:
             return False
-        await tx.end_stages(job, failure.stage)
-        await self._enqueue(tx, job.id, delay_s)
-        data = {
-            "reason": failure.reason,
-            "message": failure.message,
-            "stage": failure.stage,
-            "delay_s": delay_s,
-        }
+        if stage_failed:
+            await tx.end_stages(job, why.stage)
+        else:
+            await tx.move_stages(job, STAGES, StageState.SKIPPED)
+        await _make_due(tx, job, delay_s)
+        data = {"reason": why.reason, "message": why.message, "stage": why.stage, "delay_s": delay_s}
         await tx.append(job.id, Update("state", {"state": JobState.QUEUED} | data))
         return True
 
@@ -558,9 +564,16 @@ async def _kept_answer(tx: Transaction, keyed: Keyed) -> Answer | None:
     return Answer(row["job_id"], row["body"], repeated=True)
 
 
-async def _separated(tx: Transaction, job: Job) -> Separated | None:
-    """The stems that the job's newest attempt can go on from."""
-    row = await tx.first("last_separation", id=job.id, attempt=job.attempt)
+async def _make_due(tx: Transaction, job: Job, delay_s: float = 0.0) -> None:
+    """To be done with every job that becomes queued: dispatchers are told when this is committed."""
+    separated = await _separated(tx, job, before=job.attempt + 1)
+    begins_at = STAGES[len(STAGES_OF_STEMS)] if separated else STAGES[0]
+    await tx.run("make_due", id=job.id, delay_s=delay_s, begins_at=begins_at)
+
+
+async def _separated(tx: Transaction, job: Job, before: int) -> Separated | None:
+    """The stems that the attempt number `before` of the job can go on from."""
+    row = await tx.first("last_separation", id=job.id, attempt=before)
     if row is None:
         return None
     stages = await tx.all("get_stages", id=job.id, attempt=row["attempt"])

@@ -1,0 +1,218 @@
+"""One attempt at a job: one call of the aligner, every answer written down, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import grpc
+from singscript.aligner.v1 import aligner_pb2, aligner_pb2_grpc
+
+from singscript_core import errors
+from singscript_gateway.database import patiently
+from singscript_gateway.jobs.model import RESULT_NAME, Failure, Job
+from singscript_gateway.jobs.plan import plan
+from singscript_gateway.jobs.store import Claim, JobStore
+from singscript_gateway.jobs.updates import Update, read
+from singscript_gateway.settings import DispatcherSettings
+from singscript_serving.calls import responses
+from singscript_serving.status import status_code
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_EVERY_S = 0.5
+# The transcriber's, of stems that an earlier attempt has stored.
+_STEMS_UNREADABLE = "STEMS_UNREADABLE"
+_INPUT_AT_FAULT = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+    }
+)
+
+
+class JobTimeout(errors.TimedOut):
+    """The job used up its time, retries included."""
+
+    reason = "JOB_TIMEOUT"
+    retryable = False
+
+
+class ResultMissing(errors.Internal):
+    """The chain ended well and left no result."""
+
+    reason = "RESULT_MISSING"
+
+
+class _Fenced(Exception):
+    """The attempt is over; somebody else has the job."""
+
+
+class Interruption(Enum):
+    """Why a call is ended from this side."""
+
+    CANCELLED = auto()
+    FENCED = auto()
+    STOPPING = auto()
+
+
+@dataclass(eq=False)
+class Run:
+    """An attempt that this process works on. After a long freeze two may be of the same job, one of them fenced."""
+
+    job: Job
+    interrupted: asyncio.Future[Interruption] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def interrupt(self, why: Interruption) -> None:
+        if not self.interrupted.done():
+            self.interrupted.set_result(why)
+
+
+class Attempts:
+    """Makes attempts with one aligner."""
+
+    def __init__(
+        self, settings: DispatcherSettings, store: JobStore, aligner: aligner_pb2_grpc.AlignerServiceAsyncStub
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._aligner = aligner
+
+    async def make(self, run: Run, claim: Claim) -> None:
+        """Calls the aligner, and writes how that ended."""
+        job = run.job
+        logger.info("attempt begins", extra={"attempt": job.attempt})
+        call = asyncio.create_task(self._call(claim))
+        try:
+            await asyncio.wait({call, run.interrupted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+        error = asyncio.CancelledError() if call.cancelled() else call.exception()
+        if error is None:
+            outcome = "succeeded" if await patiently(lambda: self._store.succeed(job)) else "fenced"
+        elif run.interrupted.done():
+            outcome = await self._write_interruption(job, run.interrupted.result())
+        elif isinstance(error, _Fenced):
+            outcome = "fenced"
+        else:
+            outcome = await self._write_failure(claim, error)
+        logger.info("attempt ended", extra={"attempt": job.attempt, "outcome": outcome})
+
+    async def _call(self, claim: Claim) -> None:
+        """Runs the chain, or what is left of it, and records what it says.
+
+        Raises:
+            StageError: the chain failed, or took too long.
+            _Fenced: the attempt is over; somebody else has the job.
+        """
+        timeout_s = max(0.0, self._settings.job_timeout_s - claim.worked_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._record_responses(claim, timeout_s)
+        except TimeoutError:
+            limit_s = self._settings.job_timeout_s
+            raise JobTimeout(
+                f"The job was not done after {limit_s:.0f} s. Shorten the input, or raise SINGSCRIPT_JOB_TIMEOUT_S.",
+                metadata={"limit_s": f"{limit_s:g}"},
+            ) from None
+
+    async def _record_responses(self, claim: Claim, timeout_s: float) -> None:
+        job = claim.job
+
+        async def requests() -> AsyncIterator[aligner_pb2.AlignRequest]:
+            yield plan(job.request, claim.separated)
+
+        stored: set[str] = set()
+        progress_at_s: dict[str, float] = {}
+        reports_of_usage = 0
+        # The services get a little longer than we wait: ours is the better sentence.
+        call = self._aligner.Align(requests(), timeout=timeout_s + 5.0)
+        async with aclosing(responses(call, "aligner")) as answers:
+            async for response in answers:
+                update = read(response)
+                if update is None:
+                    continue
+                kind, data = update
+                if kind == "progress" and not data["finished"]:
+                    if time.monotonic() - progress_at_s.get(data["stage"], -PROGRESS_EVERY_S) < PROGRESS_EVERY_S:
+                        continue
+                    progress_at_s[data["stage"]] = time.monotonic()
+                if kind == "artifact":
+                    stored.add(data["name"])
+                if kind == "usage":
+                    reports_of_usage += 1
+                    data["number"] = reports_of_usage
+                if not await self._record(job, update):
+                    raise _Fenced
+        if RESULT_NAME not in stored:
+            raise ResultMissing(
+                "The aligner finished without storing words.json. It needs the same storage settings as the gateway."
+            )
+
+    async def _record(self, job: Job, update: Update) -> bool:
+        """Writes an event to its end, also when the attempt is interrupted meanwhile: it may be what was paid."""
+        write = asyncio.create_task(patiently(lambda: self._store.record(job, update)))
+        try:
+            return await asyncio.shield(write)
+        except asyncio.CancelledError:
+            await write
+            raise
+
+    async def _write_interruption(self, job: Job, why: Interruption) -> str:
+        match why:
+            case Interruption.CANCELLED:
+                await patiently(lambda: self._store.cancelled(job))
+            case Interruption.STOPPING:
+                await patiently(lambda: self._store.hand_back(job))
+            case Interruption.FENCED:
+                pass
+        return why.name.lower()
+
+    async def _write_failure(self, claim: Claim, error: BaseException) -> str:
+        job = claim.job
+        if isinstance(error, errors.StageError):
+            code = status_code(error)
+            failure = Failure.of(error, input_at_fault=code in _INPUT_AT_FAULT)
+            # We did not cancel: a service did, because it stops. Another one, or the same one later, can go on.
+            retryable = error.retryable or code is grpc.StatusCode.CANCELLED
+        else:
+            logger.error("a defect in the dispatcher", exc_info=error)
+            failure = Failure(
+                reason="INTERNAL", message="Something went wrong inside the gateway; its log has the details."
+            )
+            retryable = False
+        logger.warning("attempt failed: %s", failure.message, extra={"reason": failure.reason, "attempt": job.attempt})
+        if claim.separated and failure.reason == _STEMS_UNREADABLE:
+            return "started over" if await patiently(lambda: self._store.start_over(job, failure)) else "fenced"
+        if isinstance(error, errors.StageError) and _is_refusal(error):
+            delay_s = self._delay_s(claim.refusals, failure.retry_after_s)
+            return "refused" if await patiently(lambda: self._store.refused(job, failure, delay_s)) else "fenced"
+        if not retryable or job.failures + 1 >= self._settings.max_attempts:
+            return "failed" if await patiently(lambda: self._store.fail(job, failure)) else "fenced"
+        delay_s = self._delay_s(job.failures, failure.retry_after_s)
+        return "retry" if await patiently(lambda: self._store.retry(job, failure, delay_s)) else "fenced"
+
+    def _delay_s(self, times: int, asked_s: float | None) -> float:
+        """Capped exponential back-off with jitter; what the service asks for wins."""
+        if asked_s is not None:
+            return round(asked_s, 3)
+        settings = self._settings
+        return round(min(settings.retry_cap_s, settings.retry_base_s * 2**times) * random.uniform(0.5, 1.0), 3)
+
+
+def _is_refusal(error: errors.StageError) -> bool:
+    """Whether a service said that it is full. gRPC uses the same code, without a reason, for messages that are too
+    large: more waiting would not help those."""
+    code = status_code(error)
+    return code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.reason != code.name
