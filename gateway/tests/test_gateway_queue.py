@@ -174,7 +174,7 @@ STEPS = st.one_of(
 
 def test_any_order_of_submissions_and_ends_is_fair(database_url: str) -> None:
     @settings(
-        max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
     )
     @given(st.lists(STEPS, min_size=10, max_size=40))
     def histories(steps: list[Any]) -> None:

@@ -32,13 +32,15 @@ SELECT stage FROM stage_capacity AS capacity
 -- next_job --
 -- The owner with the fewest running jobs comes first, then the one whose last turn is longest ago; of an owner's jobs
 -- the one of the highest priority, then the oldest. One look into jobs_queued for each owner who waits: the number of
--- their jobs does not matter.
+-- their jobs does not matter. The order is all of the index's, so that no other index looks as good.
 WITH RECURSIVE waiting (begins_at, owner) AS (
-    SELECT stage, (SELECT min(owner) FROM jobs WHERE state = 'queued' AND begins_at = stage)
+    SELECT stage, (SELECT owner FROM jobs WHERE state = 'queued' AND begins_at = stage
+                    ORDER BY owner, priority DESC, number LIMIT 1)
       FROM unnest(%(begins_at)s::text[]) AS allowed (stage)
      UNION ALL
-    SELECT begins_at, (SELECT min(jobs.owner) FROM jobs
-                        WHERE state = 'queued' AND jobs.begins_at = waiting.begins_at AND jobs.owner > waiting.owner)
+    SELECT begins_at, (SELECT jobs.owner FROM jobs
+                        WHERE state = 'queued' AND jobs.begins_at = waiting.begins_at AND jobs.owner > waiting.owner
+                        ORDER BY owner, priority DESC, number LIMIT 1)
       FROM waiting
      WHERE owner IS NOT NULL
 ), firsts AS (
@@ -54,8 +56,8 @@ WITH RECURSIVE waiting (begins_at, owner) AS (
 )
 SELECT firsts.id
   FROM firsts LEFT JOIN busy USING (owner)
- ORDER BY COALESCE(busy.jobs, 0), (SELECT max(attempt_at) FROM jobs WHERE owner = firsts.owner) NULLS FIRST,
-       firsts.number
+ ORDER BY COALESCE(busy.jobs, 0), (SELECT max(attempt_at) FROM jobs WHERE owner = firsts.owner AND attempt_at IS NOT NULL)
+       NULLS FIRST, firsts.number
  LIMIT 1
 
 -- claim_job --

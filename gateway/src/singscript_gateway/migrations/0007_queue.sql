@@ -42,7 +42,7 @@ ALTER TABLE jobs
 -- The next job of an owner is the first of its part of this index.
 CREATE INDEX jobs_queued ON jobs (begins_at, owner, priority DESC, number) WHERE state = 'queued';
 -- When an owner's last turn was.
-CREATE INDEX jobs_by_turn ON jobs (owner, attempt_at);
+CREATE INDEX jobs_by_turn ON jobs (owner, attempt_at) WHERE attempt_at IS NOT NULL;
 
 -- How many streams a stage's service can work on at once, as it said last.
 CREATE TABLE stage_capacity (
