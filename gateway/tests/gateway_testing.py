@@ -287,10 +287,10 @@ SHOWN_LEVELS = {"loudness_lufs": None, "peak_dbfs": 0.12, "gain_db": -0.21}
 WORDS = b'{"version": 1, "lines": [{"text": "hello"}]}'
 
 
-def whole_song(objects: FolderStore, folder: Path) -> Script:
-    """A chain that goes well, with its vocals and words.json really stored."""
+def whole_song(objects: FolderStore, folder: Path, content: bytes = WORDS) -> Script:
+    """A chain that goes well, with its vocals and its words.json, which is `content`, really stored."""
     path = folder / "words.json"
-    path.write_bytes(WORDS)
+    path.write_bytes(content)
     words = objects.put("align/test/words.json", path, "application/json")
     vocals = objects.put("separate/test/vocals.flac", path, "audio/flac")
 

@@ -57,8 +57,8 @@ async def get_result(gateway: GatewayDep, job: JobDep) -> JobResult | Response:
     summary="A file that a job made",
     response_class=StreamingResponse,
     responses={
-        200: {"description": "The whole file.", "content": {"application/octet-stream": {}}},
-        206: {"description": "The part that `Range` asked for."},
+        200: {"description": "The whole file.", "content": {"*/*": {}}},
+        206: {"description": "The part that `Range` asked for.", "content": {"*/*": {}}},
         304: {"description": "`If-None-Match` has its ETag, which is its SHA-256."},
         404: {"model": Problem, "description": "JOB_NOT_FOUND, ARTIFACT_NOT_FOUND, OBJECT_NOT_FOUND"},
         416: {"model": Problem, "description": "RANGE_NOT_SATISFIABLE"},

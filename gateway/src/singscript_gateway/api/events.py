@@ -38,7 +38,11 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
             "description": "Events from the first, or the one after `Last-Event-ID`, to the last one.",
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
+                    "schema": {
+                        "type": "object",
+                        "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+                        "required": ["id", "event", "data"],
+                    },
                     "example": 'id: 7\nevent: progress\ndata: {"stage": "separate", "done_s": 12.5}\n\n',
                 }
             },

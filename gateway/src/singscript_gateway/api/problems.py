@@ -111,6 +111,12 @@ def _field(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
 
 
+def _methods(request: Request) -> str:
+    """Those of all routes at the address of `request`; Starlette has those of the first alone."""
+    path = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, ())))
+
+
 def add_handlers(app: FastAPI) -> None:
     """Makes every error of `app` a problem, save defects: those are answered around it (`requests`)."""
 
@@ -132,8 +138,12 @@ def add_handlers(app: FastAPI) -> None:
             case 404:
                 body = problem(404, "NOT_FOUND", "There is nothing at this address. /docs lists what there is.")
             case 405:
-                detail = f"{request.method} cannot be used here. /docs lists what can."
+                detail = f"{request.method[:20]} cannot be used here. /docs lists what can."
                 body = problem(405, "METHOD_NOT_ALLOWED", detail)
+                return problem_response(body, {"Allow": _methods(request) or (error.headers or {}).get("Allow", "")})
+            case 400:
+                # FastAPI's, of a body that is not even text.
+                body = problem(422, "INVALID_INPUT", "The request cannot be used. Its body is no JSON in UTF-8.")
             case status:
                 body = problem(status, f"HTTP_{status}", str(error.detail))
         return problem_response(body, error.headers)

@@ -18,6 +18,7 @@ from singscript_gateway.api import artifacts, events, health, jobs, usage, webho
 from singscript_gateway.api.cors import add_cors, origins
 from singscript_gateway.api.docs import add_docs
 from singscript_gateway.api.gateway import Gateway
+from singscript_gateway.api.openapi import add_document
 from singscript_gateway.api.problems import add_handlers
 from singscript_gateway.api.removal import Remover
 from singscript_gateway.api.requests import Defects, Requests
@@ -75,6 +76,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     app.add_middleware(Defects)
     add_cors(app, origins(settings.cors_origins))
     app.add_middleware(Requests)
+    add_document(app)
     for part in (jobs, events, artifacts, words, webhooks, usage, health):
         app.include_router(part.router)
     return app

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from singscript_gateway.api.problems import Problem, problem_of
 from singscript_gateway.jobs.model import (
@@ -25,6 +26,16 @@ from singscript_gateway.jobs.model import (
     UsageSum,
 )
 from singscript_gateway.jobs.states import JobState
+
+
+def _is_written_out(value: object) -> object:
+    if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+        raise ValueError("A moment is written as 2026-12-01T00:00:00Z")
+    return value
+
+
+# Pydantic would also take a number: seconds since 1970, or milliseconds.
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
 
 
 class CreateJob(JobOptions):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from singscript_gateway.api.gateway import GatewayDep
 from singscript_gateway.api.problems import Problem
-from singscript_gateway.api.shapes import UsageReport
+from singscript_gateway.api.shapes import Moment, UsageReport
 from singscript_gateway.jobs.model import LOCAL_OWNER
 
 router = APIRouter(tags=["usage"])
@@ -18,10 +17,8 @@ router = APIRouter(tags=["usage"])
 @router.get("/api/usage", summary="What was spent", responses={422: {"model": Problem, "description": "INVALID_INPUT"}})
 async def get_usage(
     gateway: GatewayDep,
-    since: Annotated[
-        AwareDatetime | None, Query(description="From this moment on, such as `2026-12-01T00:00:00Z`.")
-    ] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Before this moment.")] = None,
+    since: Annotated[Moment | None, Query(description="From this moment on, such as `2026-12-01T00:00:00Z`.")] = None,
+    until: Annotated[Moment | None, Query(description="Before this moment.")] = None,
 ) -> UsageReport:
     """Sums by engine and model over all jobs, also those that failed, were cancelled or are gone."""
     usage = await gateway.store.usage(LOCAL_OWNER, since, until)

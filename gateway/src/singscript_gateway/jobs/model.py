@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from singscript_core.errors import StageError
 from singscript_gateway.jobs.states import JobState, StageState
@@ -55,7 +55,9 @@ HotWord = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1,
 Format = Literal[
     "srt", "srt-words", "vtt", "ass", "lrc", "lrc-enhanced", "ttml", "json", "tsv", "audacity", "ultrastar", "txt"
 ]
-Formats = Annotated[list[Format], Field(min_length=1), AfterValidator(_each_once)]
+Formats = Annotated[
+    list[Format], Field(min_length=1, json_schema_extra={"uniqueItems": True}), AfterValidator(_each_once)
+]
 
 # The file that a job's result is.
 RESULT_NAME = "words.json"
@@ -72,11 +74,11 @@ class Karaoke(BaseModel):
         default="sweep",
         description="Of ASS. `sweep`: the colour runs through a word while it is sung; `step`: it changes at once.",
     )
-    lead_in: bool = Field(
+    lead_in: StrictBool = Field(
         default=False,
         description="Of ASS: lines appear before they are sung, and after a pause the singer is counted in.",
     )
-    syllables: bool = Field(
+    syllables: StrictBool = Field(
         default=False,
         description="Of ASS, enhanced LRC and UltraStar: words are divided where the language can be hyphenated.",
     )
