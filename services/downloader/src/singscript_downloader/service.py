@@ -92,8 +92,11 @@ class Downloader(downloader_pb2_grpc.DownloaderServiceServicer):
             async with aclosing(decode_file(file, work, limit_s=limit_s)) as decoding:
                 headers = await anext(decoding)
                 assert isinstance(headers, MediaProbe)
-                media = _media(found, headers)
-                media.title = media.title or request.title
+                if stored is not None and request.HasField("media"):
+                    media = request.media  # what the link said is not in the file
+                else:
+                    media = _media(found, headers)
+                    media.title = media.title or request.title
                 yield downloader_pb2.DownloadResponse(media=media)
                 # Kept only now that it is known to be media.
                 if stored is None:
