@@ -67,24 +67,24 @@ def save_openai(path: Path, text: str, end_s: float, *, has_end: bool = True, en
     torch.save({"dims": vars(dimensions), "model_state_dict": model.state_dict()}, path)
 
 
-def save_random(path: Path) -> None:
+def save_random(path: Path, dimensions: ModelDimensions = _DIMENSIONS) -> None:
     """Writes a checkpoint of random weights, which says this or that, depending on the sound."""
     torch.manual_seed(1)
-    model = Whisper(_DIMENSIONS)
+    model = Whisper(dimensions)
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if weights.ndim > 1 and "embedding" not in name:
                 weights *= 15.0 if "cross_attn.out" in name else 3.0  # or the sound would not count
         model.decoder.token_embedding.weight.normal_(std=0.3)
         model.decoder.positional_embedding.normal_(std=0.3)
-    torch.save({"dims": vars(_DIMENSIONS), "model_state_dict": model.state_dict()}, path)
+    torch.save({"dims": vars(dimensions), "model_state_dict": model.state_dict()}, path)
 
 
 def convert(checkpoint: Path, folder: Path) -> None:
     """Writes the same weights as CTranslate2 and faster-whisper have them."""
-    state: dict[str, Any] = torch.load(checkpoint, weights_only=True)["model_state_dict"]
-    weights = {name: tensor.numpy() for name, tensor in state.items()}
-    dims = _DIMENSIONS
+    saved: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+    weights = {name: tensor.numpy() for name, tensor in saved["model_state_dict"].items()}
+    dims = ModelDimensions(**saved["dims"])
     spec = ctranslate2.specs.WhisperSpec(dims.n_audio_layer, dims.n_audio_head, dims.n_text_layer, dims.n_text_head)
     for name, conv in (("conv1", spec.encoder.conv1), ("conv2", spec.encoder.conv2)):
         conv.weight, conv.bias = weights[f"encoder.{name}.weight"], weights[f"encoder.{name}.bias"]

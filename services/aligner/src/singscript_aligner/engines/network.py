@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from singscript_aligner.engines import SAMPLE_RATE_HZ
 from singscript_core.errors import EngineUnavailable
+from singscript_models.interruption import interruptible
 
 Floats = NDArray[np.float32]
 
@@ -211,6 +212,7 @@ def load(folder: Path, device: str) -> Network:
     for kernel, stride in zip(kernels, strides, strict=True):
         field_samples += (kernel - 1) * hop_samples
         hop_samples *= stride
+    interruptible(model)
     return Network(folder, model.to(device).eval(), device, vocabulary, hop_samples, field_samples, is_levelled)
 
 

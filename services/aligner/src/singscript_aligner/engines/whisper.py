@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Generator, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from singscript_aligner.text.words import join_words
 from singscript_aligner.text.words import pieces as with_gaps
 from singscript_core.errors import StageError
 from singscript_core.events import Progress
+from singscript_models.interruption import let_go
 from singscript_models.keeper import Keeper
 from singscript_models.reach import Reach
 from singscript_models.whisper import weights
@@ -105,9 +106,12 @@ class WhisperEngine:
             raise RuntimeError(error.message) from error
 
         def listen(window: NDArray[np.float32]) -> pieces.Fit:
-            try:
+            def hear() -> _Listening:
                 with self._keeper.use(folder) as loaded:
-                    listening = _Listening(loaded, window, language)
+                    return _Listening(loaded, window, language)
+
+            try:
+                listening = let_go(hear)
             except OSError as error:
                 self._unusable[model] = f"The weights of {model} cannot be loaded; remove them and get them again."
                 raise RuntimeError(self._unusable[model]) from error
@@ -116,7 +120,7 @@ class WhisperEngine:
                 with self._keeper.use(folder) as loaded:
                     return listening.fit(loaded, words)
 
-            return fit
+            return lambda words: let_go(partial(fit, words))
 
         return (yield from pieces.search(samples, lines, listen))
 

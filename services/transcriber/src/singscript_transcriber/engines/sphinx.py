@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import select
 import struct
@@ -135,8 +136,11 @@ class _Worker:
         watchdog = threading.Timer(timeout_s, self._process.kill)
         watchdog.start()
         try:
-            stdin.write(struct.pack("<I", len(pcm)) + pcm)
-            stdin.flush()
+            sent = memoryview(struct.pack("<I", len(pcm)) + pcm)
+            while sent:  # a child that has just been started does not read yet
+                if select.select([], [stdin], [], CHECK_S)[1]:
+                    sent = sent[os.write(stdin.fileno(), sent[: select.PIPE_BUF]) :]
+                stopping.check()
             while not select.select([stdout], [], [], CHECK_S)[0]:
                 stopping.check()
             line = stdout.readline()
