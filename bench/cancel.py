@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from traceback import walk_stack
 from typing import Any
 
 import grpc
@@ -123,7 +124,7 @@ async def aligner(engine: str, folder: Path, store: FolderStore) -> AsyncIterato
         stub = aligner_pb2_grpc.AlignerServiceStub(channel)
 
         async def load() -> tuple[int, int]:
-            return at_work("engine"), at_work("engine")
+            return at_work("engine"), sum(any("/engines/" in at for at in stack) for stack in _stacks("engine"))
 
         lyrics = "\n".join(["Ask not what your country can do for you", "Ask what you can do for your country"] * 20)
         config: Any = {"object": {"key": "song"}, "lyrics": lyrics, "language": "en"}
@@ -132,18 +133,14 @@ async def aligner(engine: str, folder: Path, store: FolderStore) -> AsyncIterato
 
 def at_work(*names: str) -> int:
     """How many threads compute: those of a pool that wait for work are not among them."""
+    return sum(not any(at.endswith("scheduler.py _take") for at in stack) for stack in _stacks(*names))
+
+
+def _stacks(*names: str) -> list[list[str]]:
+    """Where the threads of these names are: files and functions."""
     frames = sys._current_frames()
-    return sum(
-        thread.name in names and not _waits_for_work(frames.get(thread.ident or 0)) for thread in threading.enumerate()
-    )
-
-
-def _waits_for_work(frame: Any) -> bool:
-    while frame is not None:
-        if frame.f_code.co_name == "_take":
-            return True
-        frame = frame.f_back
-    return False
+    threads = [frames.get(thread.ident or 0) for thread in threading.enumerate() if thread.name in names]
+    return [[f"{at.f_code.co_filename} {at.f_code.co_name}" for at, _ in walk_stack(frame)] for frame in threads]
 
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
