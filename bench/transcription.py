@@ -172,7 +172,7 @@ def ours(folder: Path, length_s: float, streams: int) -> Run:
     for thread in threads:
         thread.join()
     took_s = time.monotonic() - started_s
-    windower = Windower(engine.max_window_s)
+    windower = Windower(lambda _: engine.max_window_s)
     windows = [*windower.push(Block(sound)), *windower.flush()]
     chain.close()
     return Run(took_s, _peak_bytes(), sum(counts), streams * sum(window.voice_s for window in windows))

@@ -16,7 +16,7 @@ from singscript_transcriber.windows import Block, Window, Windower
 def windows(
     samples: np.ndarray, max_window_s: float = 30.0, cuts: Sequence[int] = (), mix: np.ndarray | None = None
 ) -> list[Window]:
-    windower = Windower(max_window_s)
+    windower = Windower(lambda _: max_window_s)
     found: list[Window] = []
     for piece in np.split(np.arange(len(samples)), sorted(cuts)):
         found += windower.push(
@@ -121,7 +121,7 @@ def test_voice_below_60_db_is_silence(speech: Speech):
 
 
 def test_the_peak_is_that_of_the_whole_sound(speech: Speech):
-    windower = Windower(30.0)
+    windower = Windower(lambda _: 30.0)
     list(windower.push(Block(np.zeros(FRAME_SAMPLES, np.float32), np.full(FRAME_SAMPLES, -0.5, np.float32))))
     assert windower.peak == 0.5
 
@@ -171,11 +171,9 @@ def test_voice_with_short_pauses_is_cut_in_them(speech: Speech, data: st.DataObj
 
 def test_the_limit_may_change_while_a_window_is_open(speech: Speech):
     endless = np.tile(speech.samples[round(1.1 * RATE) : round(7.9 * RATE)], 4)
-    half = len(endless) // 2
-    windower = Windower(30.0)
-    assert list(windower.push(Block(endless[:half]))) == []
-    windower.max_window_s = 5.0
-    found = [*windower.push(Block(endless[half:])), *windower.flush()]
+    windower = Windower(lambda place_s: 30.0 if place_s < 13.0 else 5.0)
+    assert list(windower.push(Block(endless[: 12 * RATE]))) == []
+    found = [*windower.push(Block(endless[12 * RATE :])), *windower.flush()]
     assert max(window.length_s for window in found) <= 5.0
     assert covered(found, len(endless)).mean() > 0.95
     starts = [window.start_sample for window in found]
@@ -184,7 +182,7 @@ def test_the_limit_may_change_while_a_window_is_open(speech: Speech):
 
 def test_of_a_long_file_the_first_window_comes_within_31_s(speech: Speech):
     endless = np.tile(speech.samples[round(1.1 * RATE) : round(7.9 * RATE)], 6)
-    windower = Windower(30.0)
+    windower = Windower(lambda _: 30.0)
     for block in np.split(endless[: 40 * RATE], 80):
         if list(windower.push(Block(block))):
             break
@@ -192,7 +190,7 @@ def test_of_a_long_file_the_first_window_comes_within_31_s(speech: Speech):
 
 
 def test_what_is_settled_has_been_given_out(speech: Speech):
-    windower = Windower(4.0)
+    windower = Windower(lambda _: 4.0)
     given_s = 0.0
     for block in np.array_split(speech.samples, 50):
         for window in windower.push(Block(block)):
@@ -204,7 +202,7 @@ def test_what_is_settled_has_been_given_out(speech: Speech):
 
 
 def test_memory_is_bounded(speech: Speech):
-    windower = Windower(5.0)
+    windower = Windower(lambda _: 5.0)
     held = 0
     for _ in range(20):
         for block in np.split(speech.samples, 20):

@@ -78,7 +78,7 @@ class EngineChain:
         return [EngineState(engine.name, model, self.problem(engine, model)) for engine, model in engines]
 
     def candidates(self, names: Sequence[str], model: str) -> list[tuple[Engine, str]]:
-        """The engines to try, each with its model; checks of all of them begin.
+        """The engines to try, each with its model.
 
         Args:
             names: in their order; empty: the usual order.
@@ -88,10 +88,12 @@ class EngineChain:
             UnknownEngine: one of them does not exist.
         """
         engines = [self._engine(name) for name in dict.fromkeys(names or self._order)]
-        found = [(engine, engine.model(model)) for engine in engines]
-        for engine, model in found:
+        return [(engine, engine.model(model)) for engine in engines]
+
+    def check(self, candidates: Sequence[tuple[Engine, str]]) -> None:
+        """Begins the checks of all of them at once."""
+        for engine, model in candidates:
             self._check(engine, model)
-        return found
 
     def problem(self, engine: Engine, model: str) -> str:
         """Why the engine cannot serve this model; empty when it can. Takes up to `check_s`, or no time when known."""

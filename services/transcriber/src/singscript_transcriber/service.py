@@ -29,6 +29,7 @@ from singscript_transcriber.chain import EngineChain
 from singscript_transcriber.engines import Task, Wish
 from singscript_transcriber.languages import LANGUAGES
 from singscript_transcriber.listening import Listen
+from singscript_transcriber.parts import PartStore
 from singscript_transcriber.recogniser import Wanted
 from singscript_transcriber.segments import Dropped, Segment
 from singscript_transcriber.settings import TranscriberSettings
@@ -105,7 +106,7 @@ class _Servicer(transcriber_pb2_grpc.TranscriberServiceServicer):
         wanted = _wanted(config)
         source = self._source(config, request_iterator, context.time_remaining())
         stop = Stop()
-        work = partial(transcribe, chain=self._chain, wanted=wanted, stop=stop)
+        work = partial(transcribe, chain=self._chain, wanted=wanted, stop=stop, parts=self._parts(config))
         total_s: float | None = None
         index = 0
         blocks = _ticking(_relayed(source, echo=config.echo_audio))
@@ -123,6 +124,12 @@ class _Servicer(transcriber_pb2_grpc.TranscriberServiceServicer):
                     yield Response(dropped=_dropped(result))
                 else:
                     yield Response(event=_event(result, total_s))
+
+    def _parts(self, config: transcriber_pb2.TranscribeConfig) -> PartStore | None:
+        if self._store is None:
+            return None
+        part_s = self._settings.transcriber_part_s if config.keep_parts else None
+        return PartStore(self._store, [part.key for part in config.parts], part_s)
 
     def _source(
         self, config: transcriber_pb2.TranscribeConfig, requests: AsyncIterator[Request], timeout_s: float | None

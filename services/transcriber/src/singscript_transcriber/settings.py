@@ -31,6 +31,9 @@ class TranscriberSettings(ServiceSettings, ModelSettings):
         ge=1,
         description="Windows that PocketSphinx decodes at once, each in a process of its own.",
     )
+    transcriber_part_s: float = Field(
+        default=60.0, gt=0, description="How much of the sound a part holds at least, where the request has parts kept."
+    )
     max_duration_s: float = Field(
         default=10_800.0, gt=0, description="Longer sound from storage is refused with TOO_LONG."
     )

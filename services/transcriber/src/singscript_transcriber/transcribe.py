@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator
 
-from singscript_core.events import Progress, StageEvent, Warned
+from singscript_core.events import PartStored, Progress, Resumed, StageEvent, Warned
 from singscript_core.stopping import Stop
 from singscript_transcriber.chain import EngineChain
 from singscript_transcriber.guards import Judge
+from singscript_transcriber.journal import Journal
+from singscript_transcriber.parts import PartStore, work_digest
 from singscript_transcriber.recogniser import Recogniser, Result, Wanted
 from singscript_transcriber.seams import Seams
 from singscript_transcriber.segments import Dropped, Segment, Utterance
 from singscript_transcriber.windows import Block, Windower
+
+log = logging.getLogger(__name__)
 
 # -60 dBFS
 _SILENT_PEAK = 1e-3
@@ -21,7 +26,12 @@ _PROGRESS_EVERY_S = 1.0
 
 
 def transcribe(
-    blocks: Iterator[Block | None], *, chain: EngineChain, wanted: Wanted, stop: Stop
+    blocks: Iterator[Block | None],
+    *,
+    chain: EngineChain,
+    wanted: Wanted,
+    stop: Stop,
+    parts: PartStore | None = None,
 ) -> Iterator[Segment | Dropped | StageEvent]:
     """Transcribes a stream; blocking, memory for a few windows.
 
@@ -31,6 +41,7 @@ def transcribe(
         chain: the engines.
         wanted: what the request asks for.
         stop: when it is set, this ends at once, also while an engine computes.
+        parts: where parts of an earlier attempt are, and new ones are kept.
 
     Yields:
         Segments in order of time, each as soon as its window is done, what was dropped, and events between them.
@@ -39,34 +50,54 @@ def transcribe(
         UnknownEngine, EngineUnavailable, EngineFailed: no engine can do it.
         Cancelled: the stop was set.
     """
+    candidates = chain.candidates(wanted.engines, wanted.model)
+    work = work_digest(engines=[(engine.name, model) for engine, model in candidates], wanted=wanted)
+    journal = Journal(parts.read(work), parts.part_s) if parts else Journal()
+    from_s = journal.stored_s
+    if journal.outset:
+        yield Resumed(from_s)
     judge, seams, heard = Judge(), Seams(), False
-    with Recogniser(chain, wanted, stop) as recogniser:
-        yield from recogniser.start()
-        windower = Windower(recogniser.max_window_s)
 
-        def told(now_s: float, *, wait: bool) -> Iterator[Segment | Dropped | StageEvent]:
-            nonlocal heard
-            for result in recogniser.results(now_s, wait=wait):
-                for item in _judged(result, seams, judge, wanted) if isinstance(result, Result) else (result,):
-                    heard = heard or isinstance(item, Segment)
-                    yield item
-            windower.max_window_s = recogniser.max_window_s
+    def told(*, wait: bool, is_end: bool = False) -> Iterator[Segment | Dropped | StageEvent]:
+        nonlocal heard
+        for result in recogniser.results(windower.judged_s, wait=wait, is_end=is_end):
+            if not isinstance(result, Result):
+                yield result
+                continue
+            for item in _judged(result, seams, judge, wanted):
+                heard = heard or isinstance(item, Segment)
+                yield item
+            yield from kept(is_last=False)
 
-        reported_s = time.monotonic()
-        for block in blocks:
-            for window in windower.push(block) if block is not None else ():
-                recogniser.submit(window)
-                if recogniser.is_full:
-                    yield from told(windower.received_s, wait=True)
-            yield from told(windower.received_s, wait=False)
-            if time.monotonic() - reported_s >= _PROGRESS_EVERY_S:
-                reported_s = time.monotonic()
-                settled_s = windower.settled_s if recogniser.oldest_s is None else recogniser.oldest_s
-                yield Progress(settled_s)
-        for window in windower.flush():
-            recogniser.submit(window)
-        while recogniser.oldest_s is not None:
-            yield from told(math.inf, wait=True)
+    def kept(*, is_last: bool) -> Iterator[PartStored]:
+        assert recogniser.outset is not None
+        due = journal.next_part(recogniser.outset, last=is_last)
+        stored = parts.write(*due, work) if parts and due else None
+        if stored and due:
+            journal.kept(due[1])
+            yield stored
+
+    with Recogniser(chain, candidates, wanted, journal, stop) as recogniser:
+        try:
+            yield from recogniser.start()
+            windower = Windower(recogniser.max_window_s)
+            reported_s = time.monotonic()
+            for block in blocks:
+                for window in windower.push(block) if block is not None else ():
+                    yield from recogniser.submit(window, windower.judged_s)
+                    yield from told(wait=recogniser.is_full)
+                yield from told(wait=False)
+                if time.monotonic() - reported_s >= _PROGRESS_EVERY_S:
+                    reported_s = time.monotonic()
+                    settled_s = windower.settled_s if recogniser.oldest_s is None else recogniser.oldest_s
+                    yield Progress(settled_s)
+            for window in windower.flush():
+                yield from recogniser.submit(window, windower.judged_s)
+            while recogniser.oldest_s is not None:
+                yield from told(wait=True, is_end=True)
+            yield from kept(is_last=True)
+        finally:
+            log.info("a stream has ended", extra={"computed_s": round(recogniser.asked_s, 3), "from_s": from_s})
     if windower.peak < _SILENT_PEAK:
         yield Warned("SILENT_AUDIO", "The sound is silent, so there are no words. Check the recording.")
     elif not heard:

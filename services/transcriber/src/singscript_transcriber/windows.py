@@ -10,7 +10,7 @@ end between two frames of the detector, and all positions are counts, so times d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,13 +94,15 @@ class Window:
 class Windower:
     """Windows of one stream. Holds at most one window of audio, whatever the length of the stream.
 
+    Args:
+        max_window_s: the longest window at a place of the stream, in seconds; asked for each frame.
+
     Attributes:
-        max_window_s: the longest window; may be changed at any time.
         peak: the loudest sample of the whole sound so far, as an absolute value.
     """
 
-    def __init__(self, max_window_s: float) -> None:
-        self.max_window_s = max_window_s
+    def __init__(self, max_window_s: Callable[[float], float]) -> None:
+        self._max_window_s = max_window_s
         self.peak = 0.0
         self._detector = VoiceDetector()
         self._received = 0  # in samples; all that follows is in frames
@@ -120,6 +122,11 @@ class Windower:
     def received_s(self) -> float:
         """Seconds of audio taken in."""
         return self._received / SAMPLE_RATE_HZ
+
+    @property
+    def judged_s(self) -> float:
+        """Seconds of which it is known where voice is; it depends on the sound alone where a window was given out."""
+        return self._position * FRAME_SAMPLES / SAMPLE_RATE_HZ
 
     @property
     def settled_s(self) -> float:
@@ -152,6 +159,7 @@ class Windower:
     def _judge(self, probability: float) -> Iterator[Window]:
         """Takes in the next frame."""
         frame = self._position
+        limit = int(self._max_window_s(self.judged_s) * SAMPLE_RATE_HZ) // FRAME_SAMPLES
         self._position += 1
         self._voice.append(probability)
         if self._region_start is None:
@@ -165,7 +173,6 @@ class Windower:
             self._last_voice = self._position
         elif self._position - self._last_voice >= _MIN_PAUSE:
             self._end_region()
-        limit = int(self.max_window_s * SAMPLE_RATE_HZ) // FRAME_SAMPLES
         while self._window_start is not None and self._position - self._window_start >= limit:
             yield self._cut(self._window_start, self._window_start + limit)
 
