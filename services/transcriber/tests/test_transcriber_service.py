@@ -257,6 +257,15 @@ async def test_stems_that_are_gone_damaged_or_of_two_sounds(address: str, tmp_pa
     assert await reason(address, with_config(stems=stems)) == "STEMS_UNREADABLE"
 
 
+async def test_without_a_storage_no_parts_are_kept(chain: EngineChain, speech: Speech):
+    settings = make_settings()
+    async with running(transcriber(settings, chain, None), settings) as address:
+        requests = inline(speech.samples[: 5 * RATE, None], keep_parts=True, parts=[media_pb2.StoredObject(key="a")])
+        answers = await ask(address, *requests)
+    assert heard(answers)
+    assert not any(answer.event.HasField("part") or answer.event.HasField("resumed") for answer in answers)
+
+
 async def test_without_a_storage_there_are_no_stems(chain: EngineChain):
     settings = make_settings()
     async with running(transcriber(settings, chain, None), settings) as address:

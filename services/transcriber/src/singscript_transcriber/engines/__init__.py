@@ -100,6 +100,9 @@ class Listener(Protocol):
     def estimate(self, windows: Sequence[Window]) -> list[Heard]:
         """What is heard in each window; all have the same wish.
 
+        It depends on the window alone, not on what was heard before or beside it. What is heard in a language is the
+        same, whether it was wished, expected or found.
+
         Raises:
             EngineOut: nobody can be served for now.
             Exception: these windows failed.
