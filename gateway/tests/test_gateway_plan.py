@@ -15,6 +15,7 @@ from singscript_gateway.jobs.model import (
     Format,
     JobRequest,
     Karaoke,
+    Kept,
     Levels,
     Lookup,
     Separated,
@@ -41,7 +42,7 @@ def separated(*stems: Artifact) -> Separated:
         return Stage.model_validate(
             dict.fromkeys(Stage.model_fields)
             | {"stage": name, "state": StageState.SUCCEEDED, "engine": engine}
-            | {"model": model, "device": "cpu"}
+            | {"model": model, "device": "cpu", "reused": False}
         )
 
     media: dict[str, Any] = {"title": "Song", "artist": "Someone", "duration_s": 2.5, "webpage_url": "w", "format": "f"}
@@ -129,7 +130,7 @@ def test_every_format_is_that_of_the_contract() -> None:
 
 def test_with_stems_of_an_earlier_attempt_only_what_comes_after_them_is_asked_for() -> None:
     left = separated(stem("bass.flac"), stem("vocals.flac"), stem("drums.flac"))
-    whole, rest = plan(LINK).config, plan(LINK, left).config
+    whole, rest = plan(LINK).config, plan(LINK, Kept(separated=left)).config
     stems = rest.transcribe.stems
     assert (stems.vocals.key, [one.key for one in stems.rest]) == ("k/vocals.flac", ["k/bass.flac", "k/drums.flac"])
     # What was said is said again, so that words.json and the job have it.
@@ -146,6 +147,21 @@ def test_with_stems_of_an_earlier_attempt_only_what_comes_after_them_is_asked_fo
     rest.transcribe.ClearField("stems")
     whole.transcribe.ClearField("separate")
     assert rest == whole
+
+
+def test_parts_and_the_original_of_an_earlier_attempt_go_along() -> None:
+    original = Artifact(
+        name="original.mp3", stage="download", key="k/o", media_type="a", size_bytes=1, sha256="0", levels=None
+    )
+    media: dict[str, Any] = {"title": "T", "artist": "A", "duration_s": None, "webpage_url": "w", "format": "f"}
+    kept = Kept(original=original, media=media, parts={"separate": ["s/0", "s/1"], "transcribe": ["t/0"]})
+    transcribe = plan(LINK, kept).config.transcribe
+    assert [part.key for part in transcribe.parts] == ["t/0"]
+    assert [part.key for part in transcribe.separate.parts] == ["s/0", "s/1"]
+    source = transcribe.separate.download
+    assert (source.WhichOneof("source"), source.object.key) == ("object", "k/o")
+    assert source.media == media_pb2.MediaInfo(title="T", artist="A", webpage_url="w", format="f")
+    assert transcribe.keep_parts and transcribe.separate.keep_parts
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -16,7 +17,8 @@ from singscript.aligner.v1 import aligner_pb2, aligner_pb2_grpc
 
 from singscript_core import errors
 from singscript_gateway.database import patiently
-from singscript_gateway.jobs.model import RESULT_NAME, Failure, Job
+from singscript_gateway.jobs.kept import SameWork
+from singscript_gateway.jobs.model import RESULT_NAME, STAGES_OF_STEMS, Failure, Job, Kept
 from singscript_gateway.jobs.plan import plan
 from singscript_gateway.jobs.store import Claim, JobStore
 from singscript_gateway.jobs.updates import Update, read
@@ -27,8 +29,9 @@ from singscript_serving.status import status_code
 logger = logging.getLogger(__name__)
 
 PROGRESS_EVERY_S = 0.5
-# The transcriber's, of stems that an earlier attempt has stored.
+# Of what earlier attempts have stored: the transcriber's of stems, the downloader's of the original behind a link.
 _STEMS_UNREADABLE = "STEMS_UNREADABLE"
+_ORIGINAL_UNREADABLE = frozenset({"OBJECT_NOT_FOUND", "CHECKSUM_MISMATCH"})
 _INPUT_AT_FAULT = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -105,6 +108,8 @@ class Attempts:
             outcome = await self._write_interruption(job, run.interrupted.result())
         elif isinstance(error, _Fenced):
             outcome = "fenced"
+        elif isinstance(error, SameWork):
+            outcome = "stepped back" if await patiently(lambda: self._store.step_back(job)) else "fenced"
         else:
             outcome = await self._write_failure(claim, error)
         logger.info("attempt ended", extra={"attempt": job.attempt, "outcome": outcome})
@@ -114,12 +119,17 @@ class Attempts:
 
         Raises:
             StageError: the chain failed, or took too long.
+            SameWork: another job is doing the same just now.
             _Fenced: the attempt is over; somebody else has the job.
         """
         timeout_s = max(0.0, self._settings.job_timeout_s - claim.worked_s)
+        end_s = time.monotonic() + timeout_s
+        kept: Kept | None = claim.kept
+        reports_of_usage = itertools.count(1)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._record_responses(claim, timeout_s)
+                while kept:
+                    kept = await self._record_responses(claim.job, kept, reports_of_usage, end_s - time.monotonic())
         except TimeoutError:
             limit_s = self._settings.job_timeout_s
             raise JobTimeout(
@@ -127,15 +137,16 @@ class Attempts:
                 metadata={"limit_s": f"{limit_s:g}"},
             ) from None
 
-    async def _record_responses(self, claim: Claim, timeout_s: float) -> None:
-        job = claim.job
+    async def _record_responses(
+        self, job: Job, kept: Kept, reports_of_usage: Iterator[int], timeout_s: float
+    ) -> Kept | None:
+        """One call. Returns what the next one is to go on from, where the work turns out to be done elsewhere."""
 
         async def requests() -> AsyncIterator[aligner_pb2.AlignRequest]:
-            yield plan(job.request, claim.separated)
+            yield plan(job.request, kept)
 
         stored: set[str] = set()
         progress_at_s: dict[str, float] = {}
-        reports_of_usage = 0
         # The services get a little longer than we wait: ours is the better sentence.
         call = self._aligner.Align(requests(), timeout=timeout_s + 5.0)
         async with aclosing(responses(call, "aligner")) as answers:
@@ -144,6 +155,9 @@ class Attempts:
                 if update is None:
                     continue
                 kind, data = update
+                if kept.separated and (kind == "media" or data.get("stage") in STAGES_OF_STEMS):
+                    # It was written down with the claim; the services are told so that words.json has it.
+                    continue
                 if kind == "progress" and not data["finished"]:
                     if time.monotonic() - progress_at_s.get(data["stage"], -PROGRESS_EVERY_S) < PROGRESS_EVERY_S:
                         continue
@@ -151,14 +165,18 @@ class Attempts:
                 if kind == "artifact":
                     stored.add(data["name"])
                 if kind == "usage":
-                    reports_of_usage += 1
-                    data["number"] = reports_of_usage
+                    data["number"] = next(reports_of_usage)
                 if not await self._record(job, update):
                     raise _Fenced
+                if kind == "artifact" and data["stage"] == "download" and job.request.url and not kept.original:
+                    found = await patiently(lambda: self._store.look_elsewhere(job))
+                    if found:
+                        return found
         if RESULT_NAME not in stored:
             raise ResultMissing(
                 "The aligner finished without storing words.json. It needs the same storage settings as the gateway."
             )
+        return None
 
     async def _record(self, job: Job, update: Update) -> bool:
         """Writes an event to its end, also when the attempt is interrupted meanwhile: it may be what was paid."""
@@ -193,7 +211,7 @@ class Attempts:
             )
             retryable = False
         logger.warning("attempt failed: %s", failure.message, extra={"reason": failure.reason, "attempt": job.attempt})
-        if claim.separated and failure.reason == _STEMS_UNREADABLE:
+        if _kept_unreadable(claim.kept, failure):
             return "started over" if await patiently(lambda: self._store.start_over(job, failure)) else "fenced"
         if isinstance(error, errors.StageError) and _is_refusal(error):
             delay_s = self._delay_s(claim.refusals, failure.retry_after_s)
@@ -209,6 +227,13 @@ class Attempts:
             return round(asked_s, 3)
         settings = self._settings
         return round(min(settings.retry_cap_s, settings.retry_base_s * 2**times) * random.uniform(0.5, 1.0), 3)
+
+
+def _kept_unreadable(kept: Kept, failure: Failure) -> bool:
+    """Whether an attempt failed only because it went on from what cannot be read any more."""
+    if kept.separated:
+        return failure.reason == _STEMS_UNREADABLE
+    return bool(kept.original) and failure.stage == "download" and failure.reason in _ORIGINAL_UNREADABLE
 
 
 def _is_refusal(error: errors.StageError) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from singscript_gateway.webhooks.model import WebhookOrder
 STAGES = ("download", "separate", "transcribe", "align")
 # What an attempt leaves out that goes on from stems.
 STAGES_OF_STEMS = STAGES[:2]
+# Those that store unfinished work in parts.
+PARTED = ("separate", "transcribe")
 _SERVICE_STAGES = {
     "downloader": "download",
     "separator": "separate",
@@ -143,6 +146,11 @@ class JobOptions(BaseModel):
         default="normal", description="Which of one's own jobs come first. Those of others have their turns anyway."
     )
     webhook: WebhookOrder | None = Field(default=None, description="Who is told when the job has ended.")
+    reuse: bool = Field(
+        default=True,
+        description="What was computed for another job on the same sound, with the same parameters, is used. "
+        "`false`: everything is computed anew.",
+    )
 
 
 class Upload(BaseModel):
@@ -160,6 +168,11 @@ class JobRequest(JobOptions):
 
     url: str | None = None
     upload: Upload | None = None
+
+    @property
+    def given_title(self) -> str:
+        """What the sound is called where it does not say so itself."""
+        return self.title or (PurePath(self.upload.file_name).stem if self.upload else "")
 
 
 class Failure(BaseModel):
@@ -242,6 +255,10 @@ class Stage(BaseModel):
     total_s: float | None
     done_bytes: int | None
     total_bytes: int | None
+    reused: bool = Field(description="Its results are those of an earlier attempt, or of another job.")
+    resumed_s: float | None = Field(
+        description="Up to where, of the sound, the work of an earlier attempt, or of another job, was used."
+    )
     started_at: datetime | None
     finished_at: datetime | None
 
@@ -273,7 +290,7 @@ class Artifact(BaseModel):
 
 
 class Separated(BaseModel):
-    """What the separation of an earlier attempt left, and what was said up to there."""
+    """What the separation of an earlier attempt, or of another job, left, and what was said up to there."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -281,6 +298,7 @@ class Separated(BaseModel):
     media: dict[str, Any] | None
     stages: list[Stage]
     warnings: list[dict[str, Any]]
+    of_another_job: bool = False
 
     def suffices(self, request: JobRequest) -> bool:
         """Whether the rest of the work can go on from these stems with the same result.
@@ -295,6 +313,24 @@ class Separated(BaseModel):
             and all(stem.name.endswith((".flac", ".wav")) for stem in self.stems)
             and not any(stem.levels and stem.levels.gain_db for stem in self.stems)
         )
+
+
+class Kept(BaseModel):
+    """What is stored already of the work of a job.
+
+    Attributes:
+        original: what was behind the job's link; None: it has to be fetched.
+        media: what is known of the sound.
+        separated: all stems; None: they have to be made.
+        parts: keys of the parts of each stage of PARTED, in order.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    original: Artifact | None = None
+    media: dict[str, Any] | None = None
+    separated: Separated | None = None
+    parts: dict[str, list[str]] = {}
 
 
 class Revision(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from typing import Any
 
 from singscript.aligner.v1 import aligner_pb2
 from singscript.downloader.v1 import downloader_pb2
@@ -10,7 +10,7 @@ from singscript.media.v1 import media_pb2
 from singscript.separator.v1 import separator_pb2
 from singscript.transcriber.v1 import transcriber_pb2
 
-from singscript_gateway.jobs.model import JobRequest, Separated
+from singscript_gateway.jobs.model import JobRequest, Kept, Separated
 from singscript_gateway.jobs.subtitles import format_of, options_of
 from singscript_serving.events import duration
 
@@ -31,11 +31,12 @@ _FORMATS = {
 }
 
 
-def plan(request: JobRequest, separated: Separated | None = None) -> aligner_pb2.AlignRequest:
+def plan(request: JobRequest, kept: Kept | None = None) -> aligner_pb2.AlignRequest:
     """The whole chain in one call: align what is transcribed of what is separated of what is downloaded.
 
-    With the stems of an earlier attempt: align what is transcribed of these.
+    With stems that are kept: align what is transcribed of these. Parts that are kept go along.
     """
+    kept = kept or Kept()
     transcribe = transcriber_pb2.TranscribeConfig(
         engines=request.transcriber_engines,
         model=request.transcriber_model or "",
@@ -45,11 +46,13 @@ def plan(request: JobRequest, separated: Separated | None = None) -> aligner_pb2
         initial_prompt=request.prompt,
         hot_words=request.hot_words,
         listen=_LISTEN[request.listen],
+        keep_parts=True,
+        parts=_objects(kept, "transcribe"),
     )
-    if separated:
-        transcribe.stems.CopyFrom(_stored(separated))
+    if kept.separated:
+        transcribe.stems.CopyFrom(_stored(kept.separated))
     else:
-        transcribe.separate.CopyFrom(_separate(request))
+        transcribe.separate.CopyFrom(_separate(request, kept))
     align = aligner_pb2.AlignConfig(
         transcribe=transcribe,
         lyrics=request.lyrics,
@@ -63,13 +66,16 @@ def plan(request: JobRequest, separated: Separated | None = None) -> aligner_pb2
     return aligner_pb2.AlignRequest(config=align)
 
 
-def _separate(request: JobRequest) -> separator_pb2.SeparateConfig:
+def _separate(request: JobRequest, kept: Kept) -> separator_pb2.SeparateConfig:
+    source = downloader_pb2.DownloadRequest(title=request.given_title)
     if request.upload:
-        stored = media_pb2.StoredObject(key=request.upload.key)
-        title = request.title or PurePath(request.upload.file_name).stem
-        source = downloader_pb2.DownloadRequest(object=stored, title=title)
+        source.object.key = request.upload.key
+    elif kept.original:
+        source.object.key = kept.original.key
+        if kept.media:
+            source.media.CopyFrom(_media(kept.media))
     else:
-        source = downloader_pb2.DownloadRequest(url=request.url or "", title=request.title or "")
+        source.url = request.url or ""
     return separator_pb2.SeparateConfig(
         download=source,
         engines=request.separator_engines,
@@ -77,6 +83,8 @@ def _separate(request: JobRequest) -> separator_pb2.SeparateConfig:
         stems=[media_pb2.STEM_VOCALS],
         split=_SPLITS[request.stems],
         format=_FORMATS[request.stem_format],
+        keep_parts=True,
+        parts=_objects(kept, "separate"),
     )
 
 
@@ -90,15 +98,7 @@ def _stored(separated: Separated) -> transcriber_pb2.StoredStems:
         else:
             stems.rest.append(stored)
     if media := separated.media:
-        stems.media.CopyFrom(
-            media_pb2.MediaInfo(
-                title=media["title"],
-                artist=media["artist"],
-                duration=None if media["duration_s"] is None else duration(media["duration_s"]),
-                webpage_url=media["webpage_url"],
-                format=media["format"],
-            )
-        )
+        stems.media.CopyFrom(_media(media))
     for stage in separated.stages:
         if stage.engine:
             chosen = media_pb2.EngineChosen(engine=stage.engine, model=stage.model or "", device=stage.device or "")
@@ -107,3 +107,17 @@ def _stored(separated: Separated) -> transcriber_pb2.StoredStems:
         said = media_pb2.Warning(reason=warning["reason"], message=warning["message"])
         stems.events.append(media_pb2.StageEvent(stage=_STAGES[warning["stage"]], warning=said))
     return stems
+
+
+def _media(media: dict[str, Any]) -> media_pb2.MediaInfo:
+    return media_pb2.MediaInfo(
+        title=media["title"],
+        artist=media["artist"],
+        duration=None if media["duration_s"] is None else duration(media["duration_s"]),
+        webpage_url=media["webpage_url"],
+        format=media["format"],
+    )
+
+
+def _objects(kept: Kept, stage: str) -> list[media_pb2.StoredObject]:
+    return [media_pb2.StoredObject(key=key) for key in kept.parts.get(stage, [])]

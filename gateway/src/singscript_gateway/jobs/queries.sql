@@ -48,6 +48,8 @@ WITH RECURSIVE waiting (begins_at, owner) AS (
       FROM waiting CROSS JOIN LATERAL (
            SELECT id, priority, number FROM jobs
             WHERE state = 'queued' AND begins_at = waiting.begins_at AND owner = waiting.owner AND due_at <= now()
+              -- What another job does just now is not done a second time: kept.sql.
+              AND NOT same_work_under_way(jobs.id)
             ORDER BY priority DESC, number
             LIMIT 1) AS first
      ORDER BY owner, first.priority DESC, first.number
@@ -192,21 +194,6 @@ SELECT stage FROM stages
  WHERE job_id = %(id)s AND attempt = %(attempt)s AND state IN ('pending', 'running')
  ORDER BY position
 
--- last_separation --
--- The newest attempt before this one whose separation has ended well; its stems were all announced before that.
-SELECT attempt FROM stages
- WHERE job_id = %(id)s AND attempt < %(attempt)s AND stage = 'separate' AND state = 'succeeded'
- ORDER BY attempt DESC
- LIMIT 1
-
--- get_stems --
--- None of an attempt whose files another one has replaced since.
-SELECT * FROM artifacts WHERE job_id = %(id)s AND attempt = %(attempt)s AND stage = 'separate' ORDER BY created_at, name
-
--- forget_stems --
--- The objects behind them cannot be read.
-DELETE FROM artifacts WHERE job_id = %(id)s AND stage = 'separate'
-
 -- get_artifacts --
 SELECT * FROM artifacts WHERE job_id = %(id)s ORDER BY created_at, name
 
@@ -271,7 +258,9 @@ INSERT INTO unused_objects (key, due_at)
 SELECT of_job.key, now()
   FROM (SELECT data->>'key' FROM job_events WHERE job_id = %(id)s AND kind = 'artifact'
          UNION
-        SELECT request->'upload'->>'key' FROM jobs WHERE id = %(id)s) AS of_job (key)
+        SELECT request->'upload'->>'key' FROM jobs WHERE id = %(id)s
+         UNION
+        SELECT key FROM parts WHERE job_id = %(id)s) AS of_job (key)
  WHERE of_job.key IS NOT NULL
  ORDER BY of_job.key
 ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at
@@ -311,6 +300,7 @@ UPDATE unused_objects SET removed_at = 'infinity', due_at = now() + make_interva
  WHERE key = %(key)s
    AND NOT EXISTS (SELECT FROM job_events WHERE kind = 'artifact' AND data->>'key' = %(key)s)
    AND NOT EXISTS (SELECT FROM jobs WHERE request->'upload'->>'key' = %(key)s)
+   AND NOT EXISTS (SELECT FROM parts WHERE key = %(key)s)
 RETURNING due_at
 
 -- keep_object --

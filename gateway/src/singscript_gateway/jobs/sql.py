@@ -1,4 +1,4 @@
-"""The statements of `queries.sql`, by name."""
+"""The statements of `queries.sql` and `kept.sql`, by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from importlib import resources
 
 
 def _load() -> dict[str, bytes]:
-    text = (resources.files("singscript_gateway.jobs") / "queries.sql").read_text("utf-8")
+    folder = resources.files("singscript_gateway.jobs")
+    text = "\n".join((folder / name).read_text("utf-8") for name in ("queries.sql", "kept.sql"))
     parts = re.split(r"^-- (\w+) --\n", text, flags=re.MULTILINE)
     return {name: statement.strip().encode() for name, statement in zip(parts[1::2], parts[2::2], strict=True)}
 

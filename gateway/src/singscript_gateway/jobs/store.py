@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from singscript_core.errors import InvalidInput
 from singscript_gateway.database import Pool, expected_migrations
+from singscript_gateway.jobs import kept
 from singscript_gateway.jobs.model import (
     RESULT_NAME,
     STAGES,
@@ -26,8 +27,8 @@ from singscript_gateway.jobs.model import (
     Job,
     JobRequest,
     Karaoke,
+    Kept,
     Revision,
-    Separated,
     Stage,
     UsageSum,
 )
@@ -69,13 +70,13 @@ class Claim:
     Attributes:
         worked_s: seconds that earlier attempts took, since the user asked for the job last.
         refusals: how many of the last attempts in a row a full service refused.
-        separated: stems of an earlier attempt that this one goes on from; None where it starts at the beginning.
+        kept: what of its work is done already.
     """
 
     job: Job
     worked_s: float
     refusals: int
-    separated: Separated | None
+    kept: Kept
 
 
 @dataclass(frozen=True)
@@ -331,6 +332,25 @@ class JobStore:
                 # It was cancelled just now.
             return None
 
+    async def look_elsewhere(self, job: Job) -> Kept | None:
+        """Once the original behind the link of a running attempt is stored: what it can go on from from then on.
+
+        None: nothing was done of it elsewhere; or the attempt is over.
+
+        Raises:
+            SameWork: another job is doing the same just now.
+        """
+        async with self._transaction() as tx:
+            if not await tx.first("hold_attempt", id=job.id, attempt=job.attempt):
+                return None
+            return await kept.look_elsewhere(tx, read_job(await tx.one("get_job", id=job.id)))
+
+    async def step_back(self, job: Job) -> bool:
+        """Queues a running job again until another one has done the same work. False: the attempt was over already."""
+        async with self._transaction() as tx:
+            message = "Another job is doing the same work; this one goes on with what comes of it."
+            return await self._requeue(tx, job, Failure(reason="SAME_WORK_UNDER_WAY", message=message))
+
     async def set_capacity(self, stage: str, streams: int) -> None:
         """How many jobs a stage can work on at once; 0: as many as there are."""
         async with self._transaction() as tx:
@@ -364,14 +384,20 @@ class JobStore:
                     await tx.run("set_stage_engine", id=job.id, attempt=job.attempt, **data)
                 case "progress":
                     await tx.run("set_stage_progress", id=job.id, attempt=job.attempt, **data)
-                case "artifact":
+                case "artifact" | "part":
                     await tx.share(data["key"])
                     if gone := await tx.first("object_gone_since_attempt", key=data["key"], id=job.id):
                         raise object_removed(under_way=gone["under_way"], stage=data["stage"])
+                    if kind == "part":
+                        # Nothing that a user would want to see.
+                        await kept.put_part(tx, job, data)
+                        return True
                     levels = Jsonb(data["levels"]) if data["levels"] else None
                     await tx.run("put_artifact", id=job.id, attempt=job.attempt, **data | {"levels": levels})
                 case "media":
                     await tx.run("set_media", id=job.id, media=Jsonb(data))
+                case "resumed":
+                    await tx.run("set_resumed", id=job.id, attempt=job.attempt, **data)
                 case _:
                     pass
             await tx.append(job.id, update)
@@ -384,6 +410,7 @@ class JobStore:
         async with self._transaction() as tx:
             if not await tx.finish(job, JobState.SUCCEEDED):
                 return False
+            await tx.run("drop_parts", id=job.id, stage="separate", number=0)
             await tx.move_stages(job, STAGES, StageState.SUCCEEDED)
             await tx.move_stages(job, STAGES, StageState.SKIPPED)
             await tx.append(job.id, Update("state", {"state": JobState.SUCCEEDED}))
@@ -409,15 +436,17 @@ class JobStore:
             return await self._requeue(tx, job, refusal, delay_s, refused=True)
 
     async def start_over(self, job: Job, failure: Failure) -> bool:
-        """Ends an attempt whose stems cannot be read, and queues one from the beginning: no failure of the job's work.
+        """Ends an attempt that cannot read what is kept, and queues one from the beginning: no failure of the work.
 
         False: the attempt was over already.
         """
         async with self._transaction() as tx:
             if not await tx.first("hold_attempt", id=job.id, attempt=job.attempt):
                 return False
-            await tx.run("forget_stems", id=job.id)
-            warning = {"stage": "separate", "reason": failure.reason, "message": failure.message}
+            await kept.forget(tx, job)
+            # Of stems it is the transcriber that says so.
+            stage = "download" if failure.stage == "download" else "separate"
+            warning = {"stage": stage, "reason": failure.reason, "message": failure.message}
             await tx.append(job.id, Update("warning", warning))
             return await self._requeue(tx, job, failure, stage_failed=True)
 
@@ -485,18 +514,19 @@ class JobStore:
             secrets = hook.secrets or [new_secret()]
             await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
         job = read_job(await tx.one("get_job", id=job_id))
+        await kept.note_work(tx, job, request.upload.key if request.upload else f"link {request.url}")
         await _make_due(tx, job)
         await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
         return read_job(await tx.one("get_job", id=job_id))
 
     async def _begin(self, tx: Transaction, claimed: DictRow) -> Claim:
         job = read_job(claimed)
-        separated = await _separated(tx, job, before=job.attempt)
         await tx.run("insert_stages", id=job.id, attempt=job.attempt, stages=list(STAGES))
         await tx.append(job.id, Update("state", {"state": JobState.RUNNING}))
-        if separated:
-            await tx.move_stages(job, STAGES_OF_STEMS, StageState.SKIPPED)
-        return Claim(job, claimed["worked_s"], claimed["refusals"], separated)
+        found = await kept.find(tx, job)
+        if found.separated:
+            await kept.take_over(tx, job, found.separated)
+        return Claim(job, claimed["worked_s"], claimed["refusals"], found)
 
     async def _fail(self, tx: Transaction, job: Job, failure: Failure) -> bool:
         if not await tx.finish(job, JobState.FAILED, failure):
@@ -566,22 +596,6 @@ async def _kept_answer(tx: Transaction, keyed: Keyed) -> Answer | None:
 
 async def _make_due(tx: Transaction, job: Job, delay_s: float = 0.0) -> None:
     """To be done with every job that becomes queued: dispatchers are told when this is committed."""
-    separated = await _separated(tx, job, before=job.attempt + 1)
+    separated = await kept.own_separation(tx, job, before=job.attempt + 1)
     begins_at = STAGES[len(STAGES_OF_STEMS)] if separated else STAGES[0]
     await tx.run("make_due", id=job.id, delay_s=delay_s, begins_at=begins_at)
-
-
-async def _separated(tx: Transaction, job: Job, before: int) -> Separated | None:
-    """The stems that the attempt number `before` of the job can go on from."""
-    row = await tx.first("last_separation", id=job.id, attempt=before)
-    if row is None:
-        return None
-    stages = await tx.all("get_stages", id=job.id, attempt=row["attempt"])
-    warnings = await tx.all("get_warnings", id=job.id, attempt=row["attempt"])
-    separated = Separated(
-        stems=[Artifact.model_validate(s) for s in await tx.all("get_stems", id=job.id, attempt=row["attempt"])],
-        media=job.media,
-        stages=[Stage.model_validate(s) for s in stages if s["stage"] in STAGES_OF_STEMS],
-        warnings=[w["data"] for w in warnings if w["data"]["stage"] in STAGES_OF_STEMS],
-    )
-    return separated if separated.suffices(job.request) else None
