@@ -42,6 +42,20 @@ class ApiSettings(LeaseSettings):
         default="",
         description="Origins (`https://app.example.org`, comma-separated) whose pages may call the API; empty: none.",
     )
+    keep_days: float = Field(
+        default=0.0, ge=0, description="Ended jobs are deleted after so many days; 0: they are kept."
+    )
+    keep_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="While all files together are larger, the job that ended first is deleted; 0: any size.",
+    )
+    keep_orphans_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="Objects that no job refers to are removed after so many days; 0: never. Only for storage where "
+        "nothing else is kept.",
+    )
     sse_heartbeat_s: float = Field(default=15.0, gt=0, description="A comment keeps a silent event stream open.")
     drain_s: float = Field(default=20.0, ge=0, description="How long running requests may go on after SIGTERM.")
 

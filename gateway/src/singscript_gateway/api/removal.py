@@ -1,4 +1,5 @@
-"""Removes the objects of deleted jobs, and uploads whose job was never made.
+"""Deletes jobs that were kept long enough, and removes the objects of deleted jobs, uploads whose job was never made,
+and what nobody knows of.
 
 Postgres knows what is due, so nothing is forgotten when the storage is away or a process dies. Each replica may run it.
 """
@@ -9,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import islice
 
 import psycopg
 
@@ -20,16 +23,37 @@ from singscript_storage import ObjectStore
 logger = logging.getLogger(__name__)
 
 EVERY_S = 5.0
+ORPHANS_EVERY_S = 24 * 3600.0
+ORPHANS_PAGE = 1000
 # How long a removal that is under way may hold up the end of the process.
 STOP_S = 2.0
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long things are kept; 0: for ever.
+
+    Attributes:
+        jobs_s: ended jobs.
+        jobs_bytes: the size of all objects above which the oldest ended jobs go.
+        orphans_s: objects that no job refers to.
+    """
+
+    jobs_s: float = 0.0
+    jobs_bytes: int = 0
+    orphans_s: float = 0.0
+
+
+FOR_EVER = Retention()
 
 
 class Remover:
     """A loop beside the API's routes."""
 
-    def __init__(self, store: JobStore, objects: ObjectStore) -> None:
+    def __init__(self, store: JobStore, objects: ObjectStore, retention: Retention = FOR_EVER) -> None:
         self._store = store
         self._objects = objects
+        self._retention = retention
         self._due = asyncio.Event()
         self._stopping = False
 
@@ -56,6 +80,33 @@ class Remover:
             logger.info("unused object removed", extra={"key": removal.key})
         await self._store.forget_objects()
 
+    async def delete_old(self) -> None:
+        """Deletes the jobs that were kept long enough, and the oldest while all of them are too large.
+
+        Raises:
+            psycopg.Error: the database is away, or not up to date.
+        """
+        kept = self._retention
+        while kept.jobs_s and not self._stopping and (job := await self._store.delete_expired(kept.jobs_s)):
+            logger.info("job deleted: it was kept long enough", extra={"job": str(job.id)})
+        while kept.jobs_bytes and not self._stopping and (job := await self._store.make_room(kept.jobs_bytes)):
+            logger.info("job deleted: there was no room for it any more", extra={"job": str(job.id)})
+
+    async def find_orphans(self) -> None:
+        """Looks through the storage, once a day, for what no job refers to: a process that died has left it behind.
+
+        Raises:
+            psycopg.Error.
+        """
+        if not self._retention.orphans_s or not await self._store.start_chore("orphans", ORPHANS_EVERY_S):
+            return
+        keys = iter(self._objects.list())
+        try:
+            while page := await asyncio.to_thread(lambda: list(islice(keys, ORPHANS_PAGE))):
+                await self._store.note_orphans(page, self._retention.orphans_s)
+        except StageError as error:
+            logger.warning("the storage cannot be looked through for now: %s", error.message)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Remover]:
         """Removes what is due, at once when woken, while the context is open."""
@@ -73,6 +124,8 @@ class Remover:
     async def _run(self) -> None:
         while not self._stopping:
             try:
+                await self.delete_old()
+                await self.find_orphans()
                 await self.remove_due()
             except psycopg.Error as error:
                 logger.warning("unused objects wait for the database: %s", str(error).strip())

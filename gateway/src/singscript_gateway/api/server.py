@@ -20,7 +20,7 @@ from singscript_gateway.api.docs import add_docs
 from singscript_gateway.api.gateway import Gateway
 from singscript_gateway.api.openapi import add_document
 from singscript_gateway.api.problems import add_handlers
-from singscript_gateway.api.removal import Remover
+from singscript_gateway.api.removal import Remover, Retention
 from singscript_gateway.api.requests import Defects, Requests
 from singscript_gateway.database import make_pool
 from singscript_gateway.jobs.listen import EVENTS, Listener
@@ -55,7 +55,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             store = JobStore(pool)
             aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
             webhooks_store = WebhookStore(pool)
-            async with Remover(store, objects).running() as remover:
+            async with Remover(store, objects, _retention(settings)).running() as remover:
                 app.state.gateway = Gateway(
                     settings, store, webhooks_store, objects, remover, listener, aligner, asyncio.Event()
                 )
@@ -80,6 +80,11 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     for part in (jobs, events, artifacts, words, webhooks, usage, health):
         app.include_router(part.router)
     return app
+
+
+def _retention(settings: ApiSettings) -> Retention:
+    day_s = 24 * 3600.0
+    return Retention(settings.keep_days * day_s, settings.keep_bytes, settings.keep_orphans_days * day_s)
 
 
 def serve(settings: ApiSettings) -> None:

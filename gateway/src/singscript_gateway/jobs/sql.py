@@ -1,4 +1,4 @@
-"""The statements of `queries.sql` and `kept.sql`, by name."""
+"""The statements of the `.sql` files beside this one, by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from importlib import resources
 
 def _load() -> dict[str, bytes]:
     folder = resources.files("singscript_gateway.jobs")
-    text = "\n".join((folder / name).read_text("utf-8") for name in ("queries.sql", "kept.sql"))
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    text = "\n".join(file.read_text("utf-8") for file in files)
     parts = re.split(r"^-- (\w+) --\n", text, flags=re.MULTILINE)
     return {name: statement.strip().encode() for name, statement in zip(parts[1::2], parts[2::2], strict=True)}
 

@@ -253,9 +253,36 @@ class JobStore:
         async with self._transaction() as tx:
             job = job_or_none(await tx.first("hold_job", id=job_id))
             if job and job.state.final:
-                await tx.run("release_objects", id=job_id)
-                await tx.run("delete_job", id=job_id)
+                await _delete(tx, job)
             return job
+
+    async def delete_expired(self, keep_s: float) -> Job | None:
+        """Deletes one job that has ended so long ago. None: there is none."""
+        async with self._transaction() as tx:
+            job = job_or_none(await tx.first("expired_job", keep_s=keep_s))
+            if job:
+                await _delete(tx, job)
+            return job
+
+    async def make_room(self, keep_bytes: int) -> Job | None:
+        """Deletes the job that has ended first, if all objects together are larger than that and it would help."""
+        async with self._transaction() as tx:
+            if (await tx.one("stored_bytes"))["size_bytes"] <= keep_bytes:
+                return None
+            job = job_or_none(await tx.first("oldest_job_with_objects"))
+            if job:
+                await _delete(tx, job)
+            return job
+
+    async def start_chore(self, name: str, every_s: float) -> bool:
+        """Whether it is time to do it; then nobody else does until it is time again."""
+        async with self._transaction() as tx:
+            return await tx.first("start_chore", name=name, every_s=every_s) is not None
+
+    async def note_orphans(self, keys: list[str], within_s: float) -> None:
+        """Those of the objects that no job refers to are due for removal by then."""
+        async with self._transaction() as tx:
+            await tx.run("note_orphans", keys=keys, within_s=within_s)
 
     # -- objects: kept while a job refers to them
 
@@ -577,6 +604,11 @@ class JobStore:
 
 
 _BEFORE_QUEUED = jobs_before(JobState.QUEUED)
+
+
+async def _delete(tx: Transaction, job: Job) -> None:
+    await tx.run("release_objects", id=job.id)
+    await tx.run("delete_job", id=job.id)
 
 
 def _formats(formats: dict[Format, Karaoke]) -> Jsonb:

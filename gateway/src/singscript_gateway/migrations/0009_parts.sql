@@ -43,3 +43,21 @@ ALTER TABLE stages
     ADD COLUMN reused boolean NOT NULL DEFAULT false,
     -- Up to where the work of an earlier attempt, or of another job, was used.
     ADD COLUMN resumed_s double precision;
+
+-- Every object that a job refers to, and how large it is.
+CREATE VIEW stored_objects AS
+SELECT job_id, key, size_bytes FROM artifacts
+ UNION ALL
+SELECT job_id, key, size_bytes FROM parts
+ UNION ALL
+SELECT id, request->'upload'->>'key', (request->'upload'->>'size_bytes')::bigint
+  FROM jobs WHERE request->'upload'->>'key' IS NOT NULL;
+
+CREATE INDEX artifacts_by_object ON artifacts (key);
+CREATE INDEX jobs_by_end ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+
+-- What is done once in a while, by whichever process comes first.
+CREATE TABLE chores (
+    name text PRIMARY KEY,
+    started_at timestamptz NOT NULL DEFAULT now()
+);
