@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import subprocess
 import sys
@@ -161,8 +162,12 @@ def states(events: list[Event]) -> list[str]:
     return [event.data["state"] for event in events if event.kind == "state"]
 
 
+_NUMBERS = itertools.count(1)
+
+
 def link() -> JobRequest:
-    return JobRequest(url="https://example.org/song.mp3")
+    """One that no other job has."""
+    return JobRequest(url=f"https://example.org/song-{next(_NUMBERS)}.mp3")
 
 
 # -- the aligner

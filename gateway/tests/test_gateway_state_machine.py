@@ -8,14 +8,14 @@ from collections.abc import Coroutine
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from gateway_testing import execute
+from gateway_testing import execute, link
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 from psycopg.rows import DictRow
 
 from singscript_gateway.database import make_pool
-from singscript_gateway.jobs.model import Event, Failure, Job, JobRequest
+from singscript_gateway.jobs.model import Event, Failure, Job
 from singscript_gateway.jobs.states import JOB_STEPS, JobState
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
@@ -72,7 +72,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(target=jobs, priority=st.sampled_from(PRIORITIES))
     def submit(self, priority: Priority) -> UUID:
-        job = self.run(self.store.create(JobRequest(url="https://example.org/song.mp3", priority=priority)))
+        job = self.run(self.store.create(link().model_copy(update={"priority": priority})))
         self.last[job.id] = job
         return job.id
 

@@ -17,10 +17,9 @@ from singscript.aligner.v1 import aligner_pb2, aligner_pb2_grpc
 
 from singscript_core import errors
 from singscript_gateway.database import patiently
-from singscript_gateway.jobs.kept import SameWork
 from singscript_gateway.jobs.model import RESULT_NAME, STAGES_OF_STEMS, Failure, Job, Kept
 from singscript_gateway.jobs.plan import plan
-from singscript_gateway.jobs.store import Claim, JobStore
+from singscript_gateway.jobs.store import Claim, JobStore, SameWork
 from singscript_gateway.jobs.updates import Update, read
 from singscript_gateway.settings import DispatcherSettings
 from singscript_serving.calls import responses

@@ -40,12 +40,10 @@ def _digest(stage: str, asked: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps([stage, asked], sort_keys=True).encode()).hexdigest()
 
 
-class SameWork(Exception):
-    """Another job is doing the same work just now; this one may wait for what comes of it."""
-
-
 async def note_work(tx: Transaction, job: Job, source: str) -> None:
-    """Says what the job is about to do with the source: a link, or the content of a sound."""
+    """Says what the job is about to do with the source: a link, or the content of a sound. Not what is done anew."""
+    if not job.request.reuse:
+        return
     keys = work_keys(source, job.request)
     await tx.run("add_work", id=job.id, stages=list(keys), keys=list(keys.values()))
 
@@ -68,20 +66,18 @@ async def find(tx: Transaction, job: Job) -> Kept:
     return await _with_others(tx, job, kept, work_keys(content, job.request))
 
 
-async def look_elsewhere(tx: Transaction, job: Job) -> Kept | None:
-    """As `find`, in the middle of an attempt that has just got its original; None where nothing was done elsewhere.
-
-    Raises:
-        SameWork: another job is doing the same just now.
-    """
+async def same_work_under_way(tx: Transaction, job: Job) -> bool:
+    """Once an attempt has got its original: whether another job is doing the same just now. Notes what the job does."""
     original = await tx.one("get_original", id=job.id)
     content = content_of(original["sha256"])
-    await note_work(tx, job, content)
-    if not job.request.reuse:
-        return None
+    # Of two that come here at once the second one sees the first.
     await tx.run("hold_work", keys=list(work_keys(content, job.request).values()))
-    if (await tx.one("same_work", id=job.id))["under_way"]:
-        raise SameWork
+    await note_work(tx, job, content)
+    return (await tx.one("same_work", id=job.id))["under_way"]
+
+
+async def look_elsewhere(tx: Transaction, job: Job) -> Kept | None:
+    """As `find`, in the middle of an attempt that has just got its original; None where nothing was done elsewhere."""
     own = await _parts(tx, job, "transcribe")
     kept = await find(tx, job)
     if kept.separated:

@@ -63,6 +63,10 @@ class IdempotencyKeyReused(InvalidInput):
     reason = "IDEMPOTENCY_KEY_REUSED"
 
 
+class SameWork(Exception):
+    """Another job is doing the same work just now; this one may wait for what comes of it."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """The right to work on a job, until someone else has a newer one.
@@ -370,7 +374,11 @@ class JobStore:
         async with self._transaction() as tx:
             if not await tx.first("hold_attempt", id=job.id, attempt=job.attempt):
                 return None
-            return await kept.look_elsewhere(tx, read_job(await tx.one("get_job", id=job.id)))
+            now = read_job(await tx.one("get_job", id=job.id))
+            if not await kept.same_work_under_way(tx, now):
+                return await kept.look_elsewhere(tx, now)
+        # Now that it is written down what this job does.
+        raise SameWork
 
     async def step_back(self, job: Job) -> bool:
         """Queues a running job again until another one has done the same work. False: the attempt was over already."""
