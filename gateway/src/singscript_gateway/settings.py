@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -17,6 +19,16 @@ class DatabaseSettings(BaseSettings):
 
     database_url: str = Field(description="Postgres: postgresql://user:password@host:5432/name.", repr=False)
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_readable(cls, url: str) -> str:
+        try:
+            conninfo_to_dict(url)
+        except ProgrammingError:
+            # What psycopg says of it may hold the password.
+            raise ValueError("This is no address of a Postgres database") from None
+        return url
 
 
 class LeaseSettings(DatabaseSettings):

@@ -64,6 +64,29 @@ def test_an_exception_is_logged_with_its_trace(capsys: pytest.CaptureFixture[str
     assert "RuntimeError: broken" in entry["exception"]
 
 
+class RowRefused(Exception):
+    """As psycopg's are."""
+
+    __module__ = "psycopg.errors"
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_what_an_error_was_given_is_not_logged(capsys: pytest.CaptureFixture[str], grouped: bool) -> None:
+    logs.set_up_logging("gateway")
+    refused = RowRefused("the row is refused\nDETAIL:  Failing row contains (7, my lyrics,\nthe second line).")
+    try:
+        try:
+            raise ExceptionGroup("both", [refused, ValueError("other")]) if grouped else refused
+        except Exception as error:
+            raise RuntimeError("not stored\nby the second store") from error
+    except RuntimeError:
+        logging.exception("it failed")
+    (entry,) = logged(capsys)
+    assert "the row is refused" in entry["exception"] and "by the second store" in entry["exception"]
+    assert "test_core_logs.py" in entry["exception"] and ("ValueError: other" in entry["exception"]) == grouped
+    assert "lyrics" not in entry["exception"] and "second line" not in entry["exception"]
+
+
 def test_the_level_is_kept_and_a_second_set_up_replaces_the_first(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up_logging("first")
     logs.set_up_logging("second", "warning")

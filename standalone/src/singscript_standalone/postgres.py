@@ -44,7 +44,11 @@ def start_server(data_dir: Path) -> PostgresServer:
     PostgresServer.runtime_path = own
     PostgresServer.lock_path = own / "lock"
     PostgresServer._lock = fasteners.InterProcessLock(PostgresServer.lock_path)
-    return get_server(data_dir)
+    server = get_server(data_dir)
+    # Rows that are refused would stand in its log, lyrics and all.
+    server.psql("ALTER SYSTEM SET log_error_verbosity = terse")
+    server.psql("SELECT pg_reload_conf()")
+    return server
 
 
 def main() -> None:

@@ -6,7 +6,9 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Any
 
 job_id: ContextVar[str] = ContextVar("singscript_job_id", default="")
 stage: ContextVar[str] = ContextVar("singscript_stage", default="")
@@ -14,6 +16,10 @@ request_id: ContextVar[str] = ContextVar("singscript_request_id", default="")
 
 # What every LogRecord has; anything beyond these came through `extra` and is logged as a field.
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+# Errors of these say in further lines what they were given: whole rows of a database, whole requests.
+_TALKATIVE = ("psycopg", "pydantic_core", "pydantic", "fastapi")
 
 
 class JsonFormatter(logging.Formatter):
@@ -42,6 +48,31 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str, ensure_ascii=False)
+
+    def formatException(self, ei: Any) -> str:
+        """The traceback; of errors that repeat what they were given only the first line."""
+        hidden = {
+            line.strip()
+            for error in _related(ei[1])
+            if type(error).__module__.partition(".")[0] in _TALKATIVE
+            for line in str(error).splitlines()[1:]
+        }
+        lines = super().formatException(ei).splitlines()
+        # Those of a group are indented behind a bar.
+        return "\n".join(line for line in lines if not line.strip() or line.lstrip(" |").rstrip() not in hidden)
+
+
+def _related(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from or while handling, and all that of the parts of a group."""
+    if error is None:
+        return
+    yield error
+    yield from _related(error.__cause__)
+    if error.__context__ is not error.__cause__:
+        yield from _related(error.__context__)
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _related(part)
 
 
 def set_up_logging(service: str, level: str = "INFO") -> None:
