@@ -116,6 +116,7 @@ class OptionsShape(BaseModel):
     formats: list[Format]
     karaoke: Karaoke
     priority: str
+    reuse: bool
 
 
 class JobSummary(BaseModel):
