@@ -5,7 +5,10 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import select
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,6 +73,7 @@ class Server(ThreadingHTTPServer):
         self.asked: list[Asked] = []
         self.arrived = threading.Semaphore(0)
         self.gate = threading.Event()  # late replies and those that hang wait for it
+        self.left = threading.Event()  # a client that was kept waiting has closed its connection
 
     @property
     def url(self) -> str:
@@ -105,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, reply: Reply) -> None:
         if reply.end in ("hang", "late"):
-            self.server.gate.wait(20)
+            self._wait()
         if reply.end in ("hang", "closed"):
             return
         data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
@@ -116,6 +120,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data[: len(data) // 2] if reply.end == "cut" else data)
+
+    def _wait(self) -> None:
+        """Until the gate is open, or the client gone."""
+        until_s = time.monotonic() + 20
+        while not self.server.gate.wait(0.005) and time.monotonic() < until_s:
+            if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+                self.server.left.set()
+                return
 
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from singscript_aligner.engines import Times, WordTime, pieces
 from singscript_aligner.text.words import join_words
 from singscript_aligner.text.words import pieces as with_gaps
+from singscript_core import stopping
 from singscript_core.errors import StageError
 from singscript_core.events import Progress
 from singscript_models.interruption import let_go
@@ -183,6 +184,7 @@ class _Model:
 
     def align(self, encoded: StorageView, frames: int, start: list[int], text: list[int]) -> Any:
         """What CTranslate2 finds: `alignments`, pairs of token and place, and `text_token_probs`."""
+        stopping.check()
         return self._whisper.model.align(encoded, start, [text], frames, median_filter_width=7)[0]
 
 
