@@ -23,7 +23,8 @@ def interruptible(network: nn.Module) -> None:
     """Has each layer of a network of PyTorch look first whether its result is still wanted.
 
     What `stopping.check` raises comes out of the network's call, and what that had computed is freed. What it computes
-    stays the same to the bit. A network that is to be traced must be traced before.
+    stays the same to the bit, unless it has a plain `nn.TransformerEncoderLayer`: that one has another, fused way to
+    compute where it has no hooks. A network that is to be traced must be traced before.
     """
     for layer in network.modules():
         if next(layer.children(), None) is None:
