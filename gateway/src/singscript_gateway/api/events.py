@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["jobs"])
 
-_PAGE = 500
+# What each reader that does not read makes the process hold.
+_PAGE = 100
 _MAX_SEQ = 2**63 - 1
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 

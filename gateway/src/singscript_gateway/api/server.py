@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # From the opening of a connection, or from the last answer, until a request has come up to its body.
 REQUEST_WAIT_S = 30.0
+# Until a client has taken what waits for it, at most a block of a file: 8 kB a second will do.
+READER_WAIT_S = 120.0
 
 
 class StorageNotConfigured(InvalidInput):
@@ -121,12 +123,13 @@ def make_server(settings: ApiSettings, objects: ObjectStore) -> uvicorn.Server:
 
 
 class _Connection(H11Protocol):
-    """Ends when no whole head of a request comes within REQUEST_WAIT_S: uvicorn would wait for ever.
+    """Ends when no head of a request comes, or nobody takes the answer: uvicorn would wait for ever.
 
-    The body has bounds of its own (`requests`), and what is still sent after the answer is waited for no longer.
+    The body of a request has bounds of its own (`requests`).
     """
 
     _waiting: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -140,6 +143,16 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
         if self._waiting:
             self._waiting.cancel()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(READER_WAIT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled:
+            self._stalled.cancel()
 
     def _wait(self) -> None:
         if self._waiting:
