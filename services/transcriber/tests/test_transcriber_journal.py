@@ -339,3 +339,16 @@ def test_parts_can_be_used_without_keeping_more(kind: Kind, store: FolderStore):
     whole = list(kind.run(PartStore(store, [], PART_S)))
     items = list(kind.run(PartStore(store, [part.key for part in parts_of(whole)][:2])))
     assert said(items) == said(whole) and parts_of(items) == []
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_old_parts_are_not_used_when_a_better_engine_can_serve_now(
+    song: Sound, store: FolderStore, comes_back: bool
+) -> None:
+    kind = kind_of("skip", song)
+    keys = [part.key for part in parts_of(list(kind.run(PartStore(store, [], PART_S))))]
+    kind.name = "language" if comes_back else "skip"
+    items = list(kind.run(PartStore(store, keys, PART_S, recheck=True)))
+    assert [item.engine for item in items if isinstance(item, EngineChosen)] == ["first" if comes_back else "second"]
+    assert bool([item for item in items if isinstance(item, Resumed)]) is not comes_back
+    assert bool(kind.asked) is comes_back

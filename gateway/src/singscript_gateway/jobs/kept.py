@@ -142,7 +142,7 @@ async def _with_others(tx: Transaction, job: Job, kept: Kept, keys: dict[str, st
             await tx.run("share_parts", source=source["id"], stage="transcribe")
             await tx.run("copy_parts", id=job.id, source=source["id"], stage="transcribe")
             parts = kept.parts | {"transcribe": await _parts(tx, job, "transcribe")}
-            kept = kept.model_copy(update={"parts": parts})
+            kept = kept.model_copy(update={"parts": parts, "words_of_another_job": True})
     if not kept.separated:
         kept = kept.model_copy(update={"separated": await _separation_elsewhere(tx, job, keys["separate"])})
     return kept

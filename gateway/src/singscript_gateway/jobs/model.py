@@ -323,6 +323,7 @@ class Kept(BaseModel):
         media: what is known of the sound.
         separated: all stems; None: they have to be made.
         parts: keys of the parts of each stage of PARTED, in order.
+        words_of_another_job: the parts of the transcription are those of another job.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -331,6 +332,7 @@ class Kept(BaseModel):
     media: dict[str, Any] | None = None
     separated: Separated | None = None
     parts: dict[str, list[str]] = {}
+    words_of_another_job: bool = False
 
 
 class Revision(BaseModel):

@@ -48,6 +48,7 @@ def plan(request: JobRequest, kept: Kept | None = None) -> aligner_pb2.AlignRequ
         listen=_LISTEN[request.listen],
         keep_parts=True,
         parts=_objects(kept, "transcribe"),
+        recheck_engines=kept.words_of_another_job,
     )
     if kept.separated:
         transcribe.stems.CopyFrom(_stored(kept.separated))

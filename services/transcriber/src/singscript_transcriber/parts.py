@@ -48,11 +48,13 @@ class PartStore:
     Attributes:
         keys: of the parts that came with the request, from number 0 on.
         part_s: how much of the sound a new part holds at least, but the last; None: no new ones are kept.
+        recheck: they may be old, and are used only if no engine can serve now that could not then.
     """
 
     store: ObjectStore
     keys: Sequence[str] = ()
     part_s: float | None = None
+    recheck: bool = False
 
     def read(self, work: str) -> list[Part]:
         """The parts up to the first that is missing, damaged, or of other work. Raises nothing."""

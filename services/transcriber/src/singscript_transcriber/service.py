@@ -129,7 +129,7 @@ class _Servicer(transcriber_pb2_grpc.TranscriberServiceServicer):
         if self._store is None:
             return None
         part_s = self._settings.transcriber_part_s if config.keep_parts else None
-        return PartStore(self._store, [part.key for part in config.parts], part_s)
+        return PartStore(self._store, [part.key for part in config.parts], part_s, config.recheck_engines)
 
     def _source(
         self, config: transcriber_pb2.TranscribeConfig, requests: AsyncIterator[Request], timeout_s: float | None

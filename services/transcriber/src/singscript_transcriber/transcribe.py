@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from singscript_core.events import PartStored, Progress, Resumed, StageEvent, Warned
 from singscript_core.stopping import Stop
 from singscript_transcriber.chain import EngineChain
+from singscript_transcriber.engines import Engine
 from singscript_transcriber.guards import Judge
 from singscript_transcriber.journal import Journal
 from singscript_transcriber.parts import PartStore, work_digest
@@ -52,7 +53,10 @@ def transcribe(
     """
     candidates = chain.candidates(wanted.engines, wanted.model)
     work = work_digest(engines=[(engine.name, model) for engine, model in candidates], wanted=wanted)
-    journal = Journal(parts.read(work), parts.part_s) if parts else Journal()
+    stored = parts.read(work) if parts else []
+    if parts and parts.recheck and stored and _has_better(chain, candidates, wanted, len(stored[0].outset.skipped)):
+        stored = []
+    journal = Journal(stored, parts.part_s) if parts else Journal()
     from_s = journal.stored_s
     if journal.outset:
         yield Resumed(from_s)
@@ -103,6 +107,15 @@ def transcribe(
     elif not heard:
         yield Warned("NO_SPEECH", "Nobody was heard speaking or singing, so there are no words.")
     yield Progress(windower.received_s, windower.received_s, finished=True)
+
+
+def _has_better(chain: EngineChain, candidates: Sequence[tuple[Engine, str]], wanted: Wanted, skipped: int) -> bool:
+    """Whether an engine can serve now of those that could not when the parts were made."""
+    chain.check(candidates[:skipped])
+    return any(
+        not (engine.refusal(wanted.wish, model) or chain.problem(engine, model))
+        for engine, model in candidates[:skipped]
+    )
 
 
 def _judged(result: Result, seams: Seams, judge: Judge, wanted: Wanted) -> Iterator[Segment | Dropped]:
