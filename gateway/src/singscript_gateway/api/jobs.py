@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from singscript_core import logs
 from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep
@@ -282,8 +283,9 @@ def _fields(form: Form) -> dict[str, object]:
 
 def _read_json(name: str, text: str) -> object:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        # Like the body that is JSON: no half of a surrogate pair, and no depth without end.
+        return from_json(text)
+    except ValueError:
         raise ProblemError(422, "INVALID_INPUT", f"The field {name!r} of the form is no JSON.") from None
 
 
