@@ -10,10 +10,12 @@ from singscript_core.errors import EngineUnavailable
 from singscript_core.events import EngineChosen, Progress, StageEvent, Warned
 from singscript_core.stopping import Stop
 from singscript_separator.choice import choose
-from singscript_separator.engines import Block, Ready, Split, Stems
+from singscript_separator.engines import NO_MEMORY, Block, Memory, Ready, Split, Stems
 
 
-def nothing(blocks: Iterator[Block], *, sample_rate_hz: int, channels: int, stop: Stop) -> Iterator[Stems]:
+def nothing(
+    blocks: Iterator[Block], *, sample_rate_hz: int, channels: int, stop: Stop, memory: Memory = NO_MEMORY
+) -> Iterator[Stems]:
     return iter(())
 
 

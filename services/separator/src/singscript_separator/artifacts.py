@@ -64,7 +64,7 @@ class StemFiles:
         self._input = hashlib.sha256()
 
     def __enter__(self) -> Self:
-        with _written_to_disk(), ExitStack() as opened:
+        with written_to_disk(), ExitStack() as opened:
             folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="singscript-stems-")))
             self._files: dict[str, _ClampedFile | _RescaledFile] = {}
             for stem in self._stems:
@@ -99,7 +99,7 @@ class StemFiles:
         Raises:
             NoTemporarySpace.
         """
-        with _written_to_disk():
+        with written_to_disk():
             for stem, file in self._files.items():
                 file.write(parts[stem])
 
@@ -122,7 +122,7 @@ class StemFiles:
             "channels": str(self._channels),
         }
         for file in self._files.values():
-            with _written_to_disk():
+            with written_to_disk():
                 levels = file.finish()
             key = artifact_key("separate", params, self._input.hexdigest(), file.path.name)
             kept = self._store.put(key, file.path, self._file_format.media_type)
@@ -130,7 +130,8 @@ class StemFiles:
 
 
 @contextmanager
-def _written_to_disk() -> Iterator[None]:
+def written_to_disk() -> Iterator[None]:
+    """Raises NoTemporarySpace for an OSError."""
     try:
         yield
     except OSError as error:

@@ -26,9 +26,10 @@ from singscript_models.scheduler import Scheduler
 from singscript_separator import sources
 from singscript_separator.artifacts import StemFiles
 from singscript_separator.choice import choose, named
-from singscript_separator.engines import Block, Engine, Ready, Split, Stems
+from singscript_separator.engines import NO_MEMORY, Block, Engine, Ready, Split, Stems
 from singscript_separator.engines.demucs import Demucs, Options
 from singscript_separator.engines.passthrough import Passthrough
+from singscript_separator.parts import Parts
 from singscript_separator.settings import SeparatorSettings
 from singscript_separator.sources import Sound, SoundFormat
 from singscript_serving.bridge import Relay, run_engine
@@ -138,6 +139,19 @@ class _Servicer(separator_pb2_grpc.SeparatorServiceServicer):
         clip = self._settings.separator_clip
         return lambda stems, fmt: StemFiles(store, stems, fmt.sample_rate_hz, fmt.channels, file_format, clip)
 
+    def _parts(self, config: separator_pb2.SeparateConfig) -> Callable[[Ready, SoundFormat], Parts | None]:
+        """What makes the parts of a stream; it makes none without a storage, or where there is nothing to keep."""
+        keys = [part.key for part in config.parts]
+        part_s = self._settings.separator_part_s if config.keep_parts else None
+
+        def parts(ready: Ready, fmt: SoundFormat) -> Parts | None:
+            if self._store is None or ready.estimates is None or not (keys or part_s):
+                return None
+            params, rate_hz = _params(ready), fmt.sample_rate_hz
+            return Parts(self._store, keys, params, ready.estimates, rate_hz, fmt.channels, part_s)
+
+        return parts
+
     async def Separate(
         self,
         request_iterator: AsyncIterator[separator_pb2.SeparateRequest],
@@ -153,6 +167,7 @@ class _Servicer(separator_pb2_grpc.SeparatorServiceServicer):
             split="all" if config.split == separator_pb2.SPLIT_ALL else "vocals",
             streamed=config.stems,
             files=self._files(config.format),
+            parts=self._parts(config),
             stop=stop,
         )
         match config.WhichOneof("source"):
@@ -217,6 +232,7 @@ def _separated(
     split: Split,
     streamed: Sequence[media_pb2.Stem.ValueType],
     files: Callable[[Sequence[str], SoundFormat], StemFiles] | None,
+    parts: Callable[[Ready, SoundFormat], Parts | None],
     stop: Stop,
 ) -> Iterator[Response]:
     """The whole work of a stream, blocking: choose an engine, separate, send, keep."""
@@ -229,15 +245,27 @@ def _separated(
     yield Response(format=audio_format(fmt.sample_rate_hz, fmt.channels))
     with ExitStack() as opened:
         kept = opened.enter_context(files(ready.stems, fmt)) if files else None
+        memory = parts(ready, fmt)
+        if memory:
+            opened.enter_context(memory)
         writers = {name: ChunkWriter(fmt.channels, stem) for name, stem in sent.items()}
         done_samples, reported_s = 0, time.monotonic()
-        blocks = _blocks(sound, kept)
-        for part in ready.separate(blocks, sample_rate_hz=fmt.sample_rate_hz, channels=fmt.channels, stop=stop):
+        blocks = _heard(memory.heard(_blocks(sound)) if memory else _blocks(sound), kept)
+        separated = ready.separate(
+            blocks,
+            sample_rate_hz=fmt.sample_rate_hz,
+            channels=fmt.channels,
+            stop=stop,
+            memory=memory or NO_MEMORY,
+        )
+        for part in separated:
             if kept:
                 kept.write(part.parts)
             for name, writer in writers.items():
                 for chunk in writer.chunks(_part(part, name)):
                     yield Response(chunk=chunk)
+            if memory:
+                yield from map(_event, memory.events())
             done_samples += part.samples
             if time.monotonic() - reported_s >= PROGRESS_S:
                 yield _event(Progress(done_samples / fmt.sample_rate_hz, fmt.duration_s))
@@ -246,10 +274,11 @@ def _separated(
             raise NoAudio("There is no sound in the input. Send a file or a stream that has some.")
         for writer in writers.values():
             yield Response(trailer=writer.trailer())
+        if memory:
+            memory.finish()
+            yield from map(_event, memory.events())
         if kept:
-            params = {"engine": ready.chosen.engine, "model": ready.chosen.model, **ready.params}
-            for stored in kept.store(params):
-                yield _event(stored)
+            yield from map(_event, kept.store(_params(ready)))
         # Last: who reads it may count on all the stems.
         yield _event(Progress(done_samples / fmt.sample_rate_hz, fmt.duration_s, finished=True))
 
@@ -263,9 +292,19 @@ def _events(events: Generator[StageEvent, None, Ready]) -> Generator[Response, N
             return end.value
 
 
-def _blocks(sound: Iterator[Sound], kept: StemFiles | None) -> Iterator[Block]:
+def _params(ready: Ready) -> dict[str, str]:
+    """What, beside the input, the stems depend on."""
+    return {"engine": ready.chosen.engine, "model": ready.chosen.model, **ready.params}
+
+
+def _blocks(sound: Iterator[Sound]) -> Iterator[Block]:
     for block in sound:
         assert not isinstance(block, SoundFormat)
+        yield block
+
+
+def _heard(blocks: Iterator[Block], kept: StemFiles | None) -> Iterator[Block]:
+    for block in blocks:
         if kept:
             kept.hear(block)
         yield block

@@ -50,6 +50,9 @@ class SeparatorSettings(ServiceSettings):
         description="What becomes of stems beyond full scale: clamp (cut off), or rescale (the whole stem is made "
         "quieter, as Demucs does).",
     )
+    separator_part_s: float = Field(
+        60.0, gt=0, description="Seconds of sound in a part, for requests that have what was separated kept in parts."
+    )
     downloader: str = Field("", description="Address (host:port) of the downloader, for requests that name a link.")
     max_duration_s: float = Field(10_800.0, gt=0, description="Longer sound from storage is refused with TOO_LONG.")
 

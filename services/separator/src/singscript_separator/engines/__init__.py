@@ -37,11 +37,47 @@ class Stems:
         return len(next(iter(self.parts.values())))
 
 
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """What the networks of an engine give, before stems are made of it.
+
+    Attributes:
+        sources: their names, in order.
+        channels, sample_rate_hz: of each.
+    """
+
+    sources: tuple[str, ...]
+    channels: int
+    sample_rate_hz: int
+
+
+class Memory:
+    """What is known of the estimates already, and who keeps what is found out. This one knows and keeps nothing.
+
+    Estimates are float32 of shape (sources, channels, n); samples are counted at their rate.
+    """
+
+    @property
+    def known_samples(self) -> int:
+        """Up to where they need no network. It grows while the input is read, always before what it is made from."""
+        return 0
+
+    def recall(self, samples: int) -> NDArray[np.float32]:
+        """The next ones that are known; never asked for more than there are."""
+        raise AssertionError("nothing is known")
+
+    def keep(self, estimates: NDArray[np.float32], seen_samples: int) -> None:
+        """Takes the next ones that were not known; `seen_samples` of the sound have made them and those before."""
+
+
+NO_MEMORY = Memory()
+
+
 class Separate(Protocol):
     """Splits a sound. Stems follow each other without gap or overlap and are exactly as long as the input."""
 
     def __call__(
-        self, blocks: Iterator[Block], *, sample_rate_hz: int, channels: int, stop: Stop
+        self, blocks: Iterator[Block], *, sample_rate_hz: int, channels: int, stop: Stop, memory: Memory = NO_MEMORY
     ) -> Iterator[Stems]: ...
 
 
@@ -55,6 +91,7 @@ class Ready:
         separate: the work.
         params: what else the result depends on, by name.
         warnings: what the user must know when this engine does the work.
+        estimates: what a `Memory` is asked for; None for an engine that has no use for one.
     """
 
     chosen: EngineChosen
@@ -62,6 +99,7 @@ class Ready:
     separate: Separate
     params: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[Warned, ...] = ()
+    estimates: Estimates | None = None
 
 
 class Engine(Protocol):

@@ -14,7 +14,7 @@ from singscript_core.events import EngineChosen, Progress
 from singscript_models.reach import Reach
 from singscript_models.scheduler import Scheduler
 from singscript_models.store import store_dir
-from singscript_separator.engines import Ready, Split, weights
+from singscript_separator.engines import Estimates, Ready, Split, weights
 from singscript_separator.engines.backends import Backend
 from singscript_separator.engines.bag import Bag, bag_of, needed
 from singscript_separator.engines.separation import separate
@@ -111,7 +111,8 @@ class Demucs:
         params = {"split": split, "overlap": f"{self._options.overlap:g}"}
         if split == "vocals":
             params["instrumental"] = self._options.instrumental
-        return Ready(EngineChosen(self.name, model, bag.device), stems, work, params)
+        estimates = Estimates(bag.sources, bag.channels, bag.sample_rate_hz)
+        return Ready(EngineChosen(self.name, model, bag.device), stems, work, params, estimates=estimates)
 
     def _recipe(self, model: str, every_source: bool) -> Recipe:
         """What a model stands for; of a released bag only the models that count for what is wanted."""

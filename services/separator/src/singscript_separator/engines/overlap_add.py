@@ -34,6 +34,11 @@ class Segment:
     around: Planes
     padding: tuple[int, int]
 
+    @property
+    def own_end(self) -> int:
+        """Index behind its last own sample."""
+        return self.first_sample + self.own.shape[1]
+
 
 class Segments:
     """Cuts a sound into segments that start every `stride_samples`.

@@ -8,7 +8,7 @@ import numpy as np
 
 from singscript_core.events import EngineChosen, Progress, Warned
 from singscript_core.stopping import Stop
-from singscript_separator.engines import Block, Ready, Split, Stems
+from singscript_separator.engines import NO_MEMORY, Block, Memory, Ready, Split, Stems
 
 STEMS = ("vocals", "instrumental")
 
@@ -34,7 +34,9 @@ class Passthrough:
         yield  # nothing is ever downloaded
 
 
-def separate(blocks: Iterator[Block], *, sample_rate_hz: int, channels: int, stop: Stop) -> Iterator[Stems]:
+def separate(
+    blocks: Iterator[Block], *, sample_rate_hz: int, channels: int, stop: Stop, memory: Memory = NO_MEMORY
+) -> Iterator[Stems]:
     """Yields each block as it came, beside silence of the same shape."""
     first_sample = 0
     for block in blocks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -12,9 +13,11 @@ import numpy as np
 from singscript_audio.resample import Resampler
 from singscript_core.stopping import Stop
 from singscript_models.scheduler import Lane, Scheduler
-from singscript_separator.engines import Block, Stems
+from singscript_separator.engines import NO_MEMORY, Block, Memory, Stems
 from singscript_separator.engines.bag import Bag, Member
 from singscript_separator.engines.overlap_add import OverlapAdd, Planes, Segment, Segments
+
+log = logging.getLogger(__name__)
 
 SILENCE = 10 ** (-60 / 20)  # a segment whose peak is below -60 dBFS is not computed
 
@@ -43,6 +46,7 @@ def separate(
     scheduler: Scheduler,
     overlap: float,
     stems: Sequence[str],
+    memory: Memory = NO_MEMORY,
 ) -> Iterator[Stems]:
     """Splits a sound of any rate and length at constant memory.
 
@@ -59,6 +63,7 @@ def separate(
         overlap: of the segments, from 0 to 1.
         stems: names of what is to come out: the bag's sources, and `instrumental`. That is the sum of the other
             sources where the bag gives them, else the mix minus the vocals.
+        memory: of the estimates, see `estimates`.
     Raises:
         Cancelled: `stop` was set.
     """
@@ -84,7 +89,7 @@ def separate(
         return Stems(first_sample, {name: named[name] for name in stems})
 
     def resampled_back(lane: Lane) -> Iterator[dict[str, Block]]:
-        for sources in estimates(mix, bag=bag, lane=lane, overlap=overlap):
+        for sources in estimates(mix, bag=bag, lane=lane, overlap=overlap, memory=memory):
             yield {name: back[name].push(_stem(name, sources, bag.sources)) for name in computed}
         yield {name: resampler.flush() for name, resampler in back.items()}
 
@@ -102,19 +107,25 @@ def separate(
         first_sample += len(rest)
 
 
-def estimates(mix: Iterator[Block], *, bag: Bag, lane: Lane, overlap: float) -> Iterator[Planes]:
+def estimates(
+    mix: Iterator[Block], *, bag: Bag, lane: Lane, overlap: float, memory: Memory = NO_MEMORY
+) -> Iterator[Planes]:
     """The sources of a sound, in stretches of shape (sources, channels, n), as long in all as the sound.
 
     The first stretch is given before two segments of input have been taken; later on, as many segments are under way as
-    the network can compute at once.
+    the network can compute at once. How much was computed is logged at the end, whatever the end is.
 
     Args:
         mix: at the bag's rate, shape (n, channels).
+        memory: what it knows is taken from it, and segments that add nothing to the rest are not computed; everything
+            else is as if nothing were known. The rest it is given to keep.
     """
     tracks = [_Track(member, overlap, (len(bag.sources), bag.channels)) for member in bag.members]
     pending: deque[_Pending] = deque()
     scale: Scale | None = None
     under_way = len(tracks)  # at most, while more input is taken
+    done_samples, seen_samples = 0, 0
+    computed_samples, computed_end = 0, 0  # what several networks have computed counts once
 
     def queue(track: _Track, segment: Segment) -> None:
         nonlocal scale
@@ -122,39 +133,62 @@ def estimates(mix: Iterator[Block], *, bag: Bag, lane: Lane, overlap: float) -> 
             pending.append(_Pending(track, segment))
             return
         scale = scale or Scale.of(segment.own)
+        if segment.own_end <= memory.known_samples:
+            pending.append(_Pending(track, segment))
+            return
         sound = (segment.around - np.float32(scale.mean)) / np.float32(scale.deviation)
         padded = np.pad(sound, ((0, 0), segment.padding))
         pending.append(_Pending(track, segment, scale, lane.submit(track.member.network, padded, padded.shape)))
 
     def joined(limit: int) -> Iterator[Planes]:
         """What is final, once at most `limit` segments are under way."""
+        nonlocal done_samples, seen_samples, computed_samples, computed_end
         while pending and (len(pending) > limit or pending[0].done):
             first = pending.popleft()
             first.track.add(first)
+            segment = first.segment
+            seen_samples = max(seen_samples, segment.end_sample)
+            if first.future:
+                computed_samples += max(0, segment.own_end - max(segment.first_sample, computed_end))
+                computed_end = max(computed_end, segment.own_end)
             samples = min(track.ready_samples for track in tracks)
             if samples:
-                yield np.sum([track.take(samples) for track in tracks], axis=0)
+                stretch = np.sum([track.take(samples) for track in tracks], axis=0)
+                known = min(max(memory.known_samples - done_samples, 0), samples)
+                if known:
+                    stretch[:, :, :known] = memory.recall(known)
+                if known < samples:
+                    memory.keep(stretch[:, :, known:], seen_samples)
+                done_samples += samples
+                yield stretch
 
-    for block in mix:
-        planes = np.ascontiguousarray(block.T)
-        found = [(track, segment) for track in tracks for segment in track.segments.push(planes)]
-        # In the order in which they would come one by one, as the first one sets the scale.
-        for track, segment in sorted(found, key=lambda pair: pair[1].end_sample):
-            queue(track, segment)
-        for stretch in joined(under_way):
-            yield stretch
-            under_way = max(track.member.network.parallel * track.member.network.batch for track in tracks) * len(
-                tracks
-            )
-    for track in tracks:
-        for segment in track.segments.finish():
-            queue(track, segment)
-    yield from joined(0)
+    try:
+        for block in mix:
+            planes = np.ascontiguousarray(block.T)
+            found = [(track, segment) for track in tracks for segment in track.segments.push(planes)]
+            # In the order in which they would come one by one, as the first one sets the scale.
+            for track, segment in sorted(found, key=lambda pair: pair[1].end_sample):
+                queue(track, segment)
+            for stretch in joined(under_way):
+                yield stretch
+                under_way = max(track.member.network.parallel * track.member.network.batch for track in tracks) * len(
+                    tracks
+                )
+        for track in tracks:
+            for segment in track.segments.finish():
+                queue(track, segment)
+        yield from joined(0)
+    finally:
+        seconds = {
+            "computed_s": computed_samples / bag.sample_rate_hz,
+            "from_s": memory.known_samples / bag.sample_rate_hz,
+        }
+        log.info("separated", extra=seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A segment whose turn to be joined has not come; without a future it is silent."""
+    """A segment whose turn to be joined has not come; without a future it is silent, or what it gives is known."""
 
     track: _Track
     segment: Segment
