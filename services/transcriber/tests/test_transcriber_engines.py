@@ -4,12 +4,14 @@ import os
 import pickle
 import threading
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import nano_whisper
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transcriber_sound import RATE, Sound, Speech
@@ -98,9 +100,17 @@ def test_sphinx_hears_the_words_at_their_times(sphinx: SphinxEngine, speech: Spe
 
 
 def test_sphinx_does_not_depend_on_what_came_before(sphinx: SphinxEngine, speech: Speech, music: Sound):
-    once = hear(sphinx, speech.samples[: 5 * RATE])
-    hear(sphinx, music[: 3 * RATE])
-    assert hear(sphinx, speech.samples[: 5 * RATE]) == once
+    """A process that has decoded loud, quiet and noisy windows hears the next one as a new process does."""
+    asked = speech.samples[: 5 * RATE]
+    new = SphinxEngine(processes=1)
+    try:
+        once = hear(new, asked)
+    finally:
+        new.close()
+    rng = np.random.default_rng(0)
+    for before in (music[: 3 * RATE], 0.02 * speech.samples[4 * RATE : 8 * RATE], 0.1 * rng.standard_normal(2 * RATE)):
+        hear(sphinx, before.astype(np.float32))
+        assert hear(sphinx, asked) == once
 
 
 def test_sphinx_takes_a_window_that_is_shorter_than_a_frame(sphinx: SphinxEngine):
@@ -267,6 +277,32 @@ def test_windows_that_are_heard_together_give_what_each_gives_alone(
         for heard, expected in zip(one.utterances, other.utterances, strict=True):
             assert heard.words == expected.words
             assert heard.log_probability == pytest.approx(expected.log_probability, abs=1e-4)
+
+
+def test_whisper_draws_the_same_lots_for_the_same_window(speech: Speech):
+    class Drawing:
+        """A model that says what it draws."""
+
+        is_multilingual, device = False, torch.device("cpu")
+
+        def transcribe(self, samples: Sound, **how: Any) -> dict[str, Any]:
+            text = str(torch.rand(1).item())
+            segment = {"start": 0.0, "end": 1.0, "avg_logprob": -0.1, "no_speech_prob": 0.0}
+            return {"segments": [{**segment, "text": text, "words": []}]}
+
+    windows = [Window(speech.samples[second * RATE : (second + 1) * RATE], Wish()) for second in (0, 1, 0)]
+    first, other, again = (whisper._hear(Drawing(), window) for window in windows)  # pyright: ignore[reportArgumentType]  (has what is used)
+    assert first == again != other
+
+
+def test_windows_heard_at_the_same_time_give_what_each_gives_alone(make: Callable[[Whisper], Engine], speech: Speech):
+    """To the last bit: with other streams' windows in other threads."""
+    listener = ready(make(FasterWhisperEngine))
+    windows = [Window(speech.samples[second * RATE : (second + 3) * RATE], Wish()) for second in range(10)]
+    alone = [listener.estimate([window])[0] for window in windows]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(3):
+            assert [heard for [heard] in threads.map(lambda window: listener.estimate([window]), windows)] == alone
 
 
 @given(st.lists(st.integers(0, 20), max_size=30), st.floats(1, 30))

@@ -25,6 +25,8 @@ def main() -> None:
         pcm = stdin.read(size)
         if len(pcm) < size:
             return
+        # What it has learnt of the noise stays with it otherwise: a window would be heard by what came before it.
+        decoder.reinit_feat()
         decoder.start_utt()
         decoder.process_raw(pcm, full_utt=True)
         decoder.end_utt()
