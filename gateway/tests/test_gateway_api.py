@@ -427,6 +427,7 @@ async def test_upload_round_trip(
         ("formats", (None, b"vtt, lrc")),
         ("karaoke", (None, b'{"syllables": true}')),
         ("lookup", (None, b"true")),
+        ("priority", (None, b"high")),
     ]
     response = await client.post("/api/jobs", files=parts if file_first else parts[::-1])
     assert response.status_code == 202, response.text
@@ -436,7 +437,7 @@ async def test_upload_round_trip(
     assert set(body["options"]["transcriber_engines"]) == {"whisper", "sphinx"}
     job = await store.get(body["id"])
     assert job and job.request.upload and job.request.lyrics == "Zeile eins – ü"
-    assert job.request.hot_words == ["Zoë", "New York"]
+    assert job.request.hot_words == ["Zoë", "New York"] and body["options"]["priority"] == "high"
     assert job.request.lookup and job.formats == dict.fromkeys(["vtt", "lrc"], Karaoke(syllables=True))
     with objects.open(job.request.upload.key) as reader:
         assert b"".join(reader) == data

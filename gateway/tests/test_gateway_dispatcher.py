@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -14,6 +15,7 @@ import httpx
 import psycopg
 import pytest
 from gateway_testing import (
+    NOBODY,
     SHOWN_LEVELS,
     STAGES,
     Processes,
@@ -38,11 +40,15 @@ from gateway_testing import (
 )
 from singscript.aligner.v1 import aligner_pb2
 from singscript.media.v1 import media_pb2
+from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 
 from singscript_core import errors
+from singscript_core.settings import ServiceSettings
 from singscript_gateway.jobs.model import JobRequest
+from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
+from singscript_serving.server import Service, running
 from singscript_storage import FolderStore
 
 Context = grpc.aio.ServicerContext
@@ -419,6 +425,84 @@ async def test_job_waits_for_a_full_service_as_long_as_it_takes(
     assert [(wait["reason"], wait["state"]) for wait in waits] == [("BUSY", "queued")] * 4
     assert 0 < waits[0]["delay_s"] <= 0.05 < waits[2]["delay_s"] <= 0.2
     assert (waits[0]["stage"], waits[3]["delay_s"]) == ("separate", 0.25)
+
+
+class Separator(separator_pb2_grpc.SeparatorServiceServicer):
+    """Only says how many streams it can work on at once."""
+
+    async def GetLoad(
+        self, request: separator_pb2.GetLoadRequest, context: grpc.aio.ServicerContext
+    ) -> separator_pb2.GetLoadResponse:
+        return separator_pb2.GetLoadResponse(parallel_streams=1)
+
+
+@asynccontextmanager
+async def separating() -> AsyncIterator[str]:
+    separator = Separator()  # pyright: ignore[reportAbstractUsage]  (the dispatcher calls nothing else)
+    service = Service(
+        "singscript.separator.v1.SeparatorService",
+        lambda server: separator_pb2_grpc.add_SeparatorServiceServicer_to_server(separator, server),
+    )
+    async with running(service, ServiceSettings(listen="127.0.0.1:0", drain_s=0)) as address:
+        yield address
+
+
+async def test_no_more_jobs_are_begun_than_the_separator_says(store: JobStore, processes: Processes) -> None:
+    go_on = asyncio.Event()
+
+    async def script(request: Request, context: Context) -> AsyncIterator[Response]:
+        await go_on.wait()
+        yield progress(STAGES[1], 2.0, finished=True)
+        await asyncio.Event().wait()
+
+    url = processes.environment["SINGSCRIPT_DATABASE_URL"]
+
+    async def known() -> bool:
+        return await execute(url, "SELECT stage, streams FROM stage_capacity") == [("separate", 1)]
+
+    async def begun(count: int) -> bool:
+        return aligner.active == count
+
+    async with serving(script) as aligner, separating() as address:
+        processes.start(
+            "dispatcher",
+            SINGSCRIPT_ALIGNER=aligner.address,
+            SINGSCRIPT_SEPARATOR=address,
+            # It does not answer, and so is no limit.
+            SINGSCRIPT_TRANSCRIBER=NOBODY,
+            SINGSCRIPT_DISPATCHER_CONCURRENCY="4",
+        )
+        await eventually(known, "the separator was asked")
+        for _ in range(4):
+            await store.create(link())
+        await eventually(lambda: begun(2), "one computes, one waits in front of it")
+        assert await store.claim_next() is None, "there is room for no other"
+        go_on.set()
+        await eventually(lambda: begun(4), "their separations are over")
+
+
+async def test_r26_claim_that_is_under_way_at_sigterm_is_handed_back(store: JobStore, processes: Processes) -> None:
+    url = processes.environment["SINGSCRIPT_DATABASE_URL"]
+
+    async def claims() -> bool:
+        return (await execute(url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))[0][
+            0
+        ] > 0
+
+    async def stopping() -> bool:
+        return "stopping" in processes.logs()
+
+    async with serving(endless) as aligner, await psycopg.AsyncConnection.connect(url) as blocker:
+        await blocker.execute(SQL["hold_queue"])
+        dispatcher = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await store.create(link())
+        await eventually(claims, "the dispatcher is about to claim the job")
+        dispatcher.send_signal(signal.SIGTERM)
+        await eventually(stopping, "the dispatcher stops")
+        await blocker.rollback()
+        assert await asyncio.to_thread(dispatcher.wait, 20) == 0
+    now = await store.get(job.id)
+    assert now and (now.state, now.failures) == (JobState.QUEUED, 0)
 
 
 async def test_message_that_is_too_large_is_no_refusal(store: JobStore, processes: Processes) -> None:

@@ -94,7 +94,9 @@ class DispatcherSettings(LeaseSettings):
         default=1.0, gt=0, description="The first wait before a retry; each next is twice that."
     )
     retry_cap_s: float = Field(default=60.0, gt=0, description="No wait is longer, unless the service asks for it.")
-    job_timeout_s: float = Field(default=14400.0, gt=0, description="A job that ran this long in all is failed.")
+    job_timeout_s: float = Field(
+        default=14400.0, gt=0, description="A job whose attempts took this long together is failed."
+    )
     drain_s: float = Field(default=20.0, ge=0, description="How long handing back may take after SIGTERM.")
     webhook_url: str = Field(default="", repr=False, description="Is told of the end of every job; empty: none is.")
     webhook_secret: SecretStr = Field(

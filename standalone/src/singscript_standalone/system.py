@@ -110,6 +110,7 @@ def running(
             listen = {"SINGSCRIPT_LISTEN": url.removeprefix("http://")}
             api = _child(folder, "gateway", ("singscript_gateway", "api"), gateway | listen)
             worker = {"SINGSCRIPT_DISPATCHER_CONCURRENCY": DISPATCHER_CONCURRENCY}
+            worker |= {f"SINGSCRIPT_{name.upper()}": services[name] for name in ("separator", "transcriber")}
             dispatcher = _child(folder, "dispatcher", ("singscript_gateway", "dispatcher"), gateway | worker)
             start(api)
             start(dispatcher)

@@ -9,9 +9,9 @@
     stage   pending ──► running ──► succeeded | failed | skipped
                └───────────────────────────────► skipped
 
-A job goes back from running to queued when its attempt failed and may be repeated, when its dispatcher died, or when
-it was handed back; and from failed or cancelled when the user asks for it once more. Each claim is a new attempt with
-stages of its own; an older attempt writes nothing.
+A job goes back from running to queued when its attempt failed and may be repeated, when a service was full, when its
+dispatcher died, or when it was handed back; and from failed or cancelled when the user asks for it once more. Each
+claim is a new attempt with stages of its own; an older attempt writes nothing.
 """
 
 from __future__ import annotations
