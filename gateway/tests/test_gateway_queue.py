@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from singscript_gateway.database import Pool, make_pool
 from singscript_gateway.jobs.listen import QUEUE, Listener
-from singscript_gateway.jobs.model import Failure, Job, JobRequest
+from singscript_gateway.jobs.model import Failure, Job
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
@@ -62,7 +62,7 @@ async def test_owners_who_have_as_many_running_take_turns(store: JobStore, datab
 
 async def test_priority_orders_ones_own_jobs_only(store: JobStore, database_url: str) -> None:
     low, normal, high, late = [
-        await store.create(JobRequest(url="https://example.org/a", priority=priority))
+        await store.create(link().model_copy(update={"priority": priority}))
         for priority in ("low", "normal", "high", "normal")
     ]
     await execute(database_url, f"UPDATE jobs SET owner = 'ben' WHERE id = '{low.id}'")
@@ -190,7 +190,7 @@ async def _is_fair(url: str, steps: list[Any]) -> None:
         for turn, (step, which, priority) in enumerate(steps):
             match step:
                 case "submit":
-                    job = await store.create(JobRequest(url="https://example.org/a", priority=priority))
+                    job = await store.create(link().model_copy(update={"priority": priority}))
                     await execute(url, f"UPDATE jobs SET owner = '{which}' WHERE id = '{job.id}'")
                     model.waiting[job.id] = job.model_copy(update={"owner": which})
                 case "claim":
