@@ -63,7 +63,7 @@ async def client_of(settings: ApiSettings, objects: FolderStore) -> AsyncIterato
     app = make_app(settings, objects)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 
 

