@@ -23,6 +23,7 @@ from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_core.settings import ServiceSettings
 from singscript_gateway.api.server import make_app
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Event, Job, JobRequest
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import Claim, JobStore
@@ -40,6 +41,8 @@ QUICK = {
     "SINGSCRIPT_LEASE_S": "1.5",
     "SINGSCRIPT_SWEEP_S": "0.2",
     "SINGSCRIPT_RETRY_BASE_S": "0.05",
+    # Tests of keys set it.
+    "SINGSCRIPT_AUTH": "off",
 }
 
 # Where nothing listens.
@@ -54,7 +57,10 @@ async def execute(url: str, statement: str) -> list[Any]:
 
 
 def api_settings(database_url: str, aligner: str = NOBODY, **changes: Any) -> ApiSettings:
-    return ApiSettings(database_url=database_url, aligner=aligner, heartbeat_s=0.3, lease_s=1.5, **changes)
+    """Without keys, unless `auth` is set."""
+    return ApiSettings(
+        database_url=database_url, aligner=aligner, **{"auth": "off", "heartbeat_s": 0.3, "lease_s": 1.5} | changes
+    )
 
 
 @asynccontextmanager
@@ -131,7 +137,7 @@ async def ended(store: JobStore, job: Job) -> Job:
     """The job in its final state."""
 
     async def final() -> Job | None:
-        now = await store.get(job.id)
+        now = await store.get(job.id, LOCAL_OWNER)
         return now if now and now.state.final else None
 
     return await eventually(final, "the job ends")
@@ -139,7 +145,7 @@ async def ended(store: JobStore, job: Job) -> Job:
 
 async def in_state(store: JobStore, job: Job, state: JobState) -> Job:
     async def there() -> Job | None:
-        now = await store.get(job.id)
+        now = await store.get(job.id, LOCAL_OWNER)
         return now if now and now.state is state else None
 
     return await eventually(there, f"the job is {state}")
@@ -153,7 +159,7 @@ async def claim_of(store: JobStore, job_id: UUID) -> Claim:
 
 
 async def all_events(store: JobStore, job: Job) -> list[Event]:
-    events = await store.events_after(job.id, 0, 10_000)
+    events = await store.events_after(job.id, LOCAL_OWNER, 0, 10_000)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     return events
 

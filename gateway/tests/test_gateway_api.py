@@ -15,6 +15,7 @@ import httpx
 import pytest
 from gateway_testing import WORDS, api_settings, claim_of, client_of, execute, link
 
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Failure, Job, Karaoke
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
@@ -33,7 +34,7 @@ def is_problem(response: httpx.Response, status: int, reason: str) -> dict[str, 
 
 
 async def running(store: JobStore, database_url: str) -> Job:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     claim = await claim_of(store, job.id)
     return claim.job
 
@@ -90,7 +91,7 @@ async def test_create_get_list(client: httpx.AsyncClient) -> None:
 
 
 async def test_pages_hold_every_job_once_newest_first(client: httpx.AsyncClient, store: JobStore) -> None:
-    made = [str((await store.create(link())).id) for _ in range(7)]
+    made = [str((await store.create(link(), LOCAL_OWNER)).id) for _ in range(7)]
     seen: list[str] = []
     query: dict[str, str | int] = {"limit": 3}
     while True:
@@ -103,9 +104,9 @@ async def test_pages_hold_every_job_once_newest_first(client: httpx.AsyncClient,
 
 
 async def test_list_by_state(client: httpx.AsyncClient, store: JobStore) -> None:
-    await store.create(link())
-    gone = await store.create(link())
-    await store.cancel(gone.id)
+    await store.create(link(), LOCAL_OWNER)
+    gone = await store.create(link(), LOCAL_OWNER)
+    await store.cancel(gone.id, LOCAL_OWNER)
     listed = (await client.get("/api/jobs", params={"state": "cancelled"})).json()
     assert [job["id"] for job in listed["jobs"]] == [str(gone.id)]
 
@@ -156,7 +157,7 @@ async def test_bodies_that_are_no_order(client: httpx.AsyncClient, body: bytes) 
 
 
 async def test_every_error_is_a_problem(client: httpx.AsyncClient, store: JobStore) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     is_problem(await client.get("/nowhere"), 404, "NOT_FOUND")
     is_problem(await client.put("/api/jobs"), 405, "METHOD_NOT_ALLOWED")
     is_problem(await client.post("/api/jobs", content=b"x"), 415, "UNSUPPORTED_MEDIA_TYPE")
@@ -174,7 +175,7 @@ async def test_every_error_is_a_problem(client: httpx.AsyncClient, store: JobSto
 async def test_database_that_is_away_is_a_503_and_a_defect_a_500(
     client: httpx.AsyncClient, database_url: str, store: JobStore
 ) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     await execute(database_url, "ALTER TABLE artifacts RENAME TO elsewhere")
     is_problem(await client.get(f"/api/jobs/{job.id}"), 500, "INTERNAL")
 
@@ -245,7 +246,7 @@ async def test_openapi_refers_to_nothing_that_it_lacks(client: httpx.AsyncClient
 
 
 async def test_cancel(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
-    queued = await store.create(link())
+    queued = await store.create(link(), LOCAL_OWNER)
     for _ in range(2):
         response = await client.post(f"/api/jobs/{queued.id}/cancel")
         assert (response.status_code, response.json()["state"]) == (200, "cancelled")
@@ -263,7 +264,7 @@ async def test_cancel(client: httpx.AsyncClient, store: JobStore, database_url: 
 
 
 async def test_retry(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     assert is_problem(await client.post(f"/api/jobs/{job.id}/retry"), 409, "JOB_NOT_ENDED")
     await client.post(f"/api/jobs/{job.id}/cancel")
     answers = await asyncio.gather(*(client.post(f"/api/jobs/{job.id}/retry") for _ in range(8)))
@@ -293,7 +294,7 @@ async def test_spend_is_summed_by_engine_and_model(
     await store.record(first, spend(3, "own-model", 1.0, None))
     await store.fail(first, Failure(reason="BUSY", message="Busy."))
     await store.record(second, spend(1, "whisper-1", 10.0, None))
-    await store.cancel(second.id)
+    await store.cancel(second.id, LOCAL_OWNER)
     await store.cancelled(second)
     own = {"engine": "openai", "model": "own-model", "audio_s": 1.0, "requests": 2, "input_tokens": 3} | {
         "output_tokens": 4,
@@ -360,8 +361,8 @@ async def test_result_of_a_failed_job_is_its_problem(
     await store.fail(job, Failure(reason="UPSTREAM_UNAVAILABLE", message="Down."))
     is_problem(await client.get(f"/api/jobs/{job.id}/result"), 409, "UPSTREAM_UNAVAILABLE")
 
-    gone = await store.create(link())
-    await store.cancel(gone.id)
+    gone = await store.create(link(), LOCAL_OWNER)
+    await store.cancel(gone.id, LOCAL_OWNER)
     is_problem(await client.get(f"/api/jobs/{gone.id}/result"), 409, "JOB_CANCELLED")
 
 
@@ -435,7 +436,7 @@ async def test_upload_round_trip(
     assert body["source"] == {"kind": "upload", "url": None, "file_name": "my song.mp3", "size_bytes": len(data)}
     assert body["title"] == "my song.mp3" and body["options"]["separator_engines"] == ["demucs", "passthrough"]
     assert set(body["options"]["transcriber_engines"]) == {"whisper", "sphinx"}
-    job = await store.get(body["id"])
+    job = await store.get(body["id"], LOCAL_OWNER)
     assert job and job.request.upload and job.request.lyrics == "Zeile eins – ü"
     assert job.request.hot_words == ["Zoë", "New York"] and body["options"]["priority"] == "high"
     assert job.request.lookup and job.formats == dict.fromkeys(["vtt", "lrc"], Karaoke(syllables=True))

@@ -30,6 +30,7 @@ from psycopg.types.json import Jsonb
 from singscript.aligner.v1.aligner_pb2 import AlignRequest
 
 from singscript_gateway.api.removal import Remover
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Artifact, Failure, Job, JobRequest, Upload
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState
@@ -43,7 +44,7 @@ WORDS = "align/song/words.json"
 
 
 async def claimed(store: JobStore, url: str, request: JobRequest | None = None) -> Job:
-    job = await store.create(request or link())
+    job = await store.create(request or link(), LOCAL_OWNER)
     claim = await claim_of(store, job.id)
     return claim.job
 
@@ -116,18 +117,18 @@ async def test_deleted_job_goes_with_all_that_is_its_own(
     shared, own = put(anywhere, tmp_path, STEM), put(anywhere, tmp_path, WORDS)
     job = await succeeded(store, database_url, shared, own, upload="upload/1/original")
     corrected = put(anywhere, tmp_path, "align/corrected/words.json")
-    now = await store.get(job.id)
+    now = await store.get(job.id, LOCAL_OWNER)
     assert now and await store.put_files(now, now.formats, [corrected], await store.expect_object(corrected.key))
     other = await succeeded(store, database_url, shared)
 
-    assert await store.delete(job.id)
+    assert await store.delete(job.id, LOCAL_OWNER)
     for table in ("stages", "job_events", "artifacts", "replaced_words"):
         assert await execute(database_url, f"SELECT 1 FROM {table} WHERE job_id = '{job.id}'") == [], table
     await Remover(store, anywhere).remove_due()
     assert [is_there(anywhere, key) for key in ("upload/1/original", WORDS, corrected.key)] == [False] * 3
     assert is_there(anywhere, STEM)
 
-    assert await store.delete(other.id)
+    assert await store.delete(other.id, LOCAL_OWNER)
     await Remover(store, anywhere).remove_due()
     assert not is_there(anywhere, STEM) and list(anywhere.list()) == []
 
@@ -137,12 +138,14 @@ async def test_upload_of_a_job_under_way_stays(
 ) -> None:
     put(objects, tmp_path, "upload/1/original")
     first = await succeeded(store, database_url, upload="upload/1/original")
-    waiting = await store.create(JobRequest(upload=Upload(key="upload/1/original", file_name="b", size_bytes=1)))
-    await store.delete(first.id)
+    waiting = await store.create(
+        JobRequest(upload=Upload(key="upload/1/original", file_name="b", size_bytes=1)), LOCAL_OWNER
+    )
+    await store.delete(first.id, LOCAL_OWNER)
     await Remover(store, objects).remove_due()
     assert is_there(objects, "upload/1/original")
-    await store.cancel(waiting.id)
-    await store.delete(waiting.id)
+    await store.cancel(waiting.id, LOCAL_OWNER)
+    await store.delete(waiting.id, LOCAL_OWNER)
     await Remover(store, objects).remove_due()
     assert not is_there(objects, "upload/1/original")
 
@@ -156,7 +159,7 @@ async def test_files_of_attempts_that_failed_go_too(
     claim = await claim_of(store, job.id)
     await announce(store, claim.job, put(objects, tmp_path, "separate/second/vocals.flac"))
     await store.fail(claim.job, Failure(reason="BUSY", message="Busy."))
-    await store.delete(job.id)
+    await store.delete(job.id, LOCAL_OWNER)
     await Remover(store, objects).remove_due()
     assert list(objects.list()) == []
 
@@ -165,7 +168,7 @@ async def test_storage_that_is_away_is_asked_again(
     store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await succeeded(store, database_url, put(objects, tmp_path, STEM), put(objects, tmp_path, WORDS))
-    await store.delete(job.id)
+    await store.delete(job.id, LOCAL_OWNER)
 
     def away(self: FolderStore, key: str) -> None:
         raise StorageUnavailable("The storage is away.")
@@ -185,7 +188,7 @@ async def test_removal_is_taken_over_when_its_process_died(
     store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
     job = await succeeded(store, database_url, put(objects, tmp_path, STEM))
-    await store.delete(job.id)
+    await store.delete(job.id, LOCAL_OWNER)
     removal = await store.begin_removal()
     assert removal and removal.until and await store.begin_removal() is None
     with pytest.raises(ObjectRemoved):
@@ -206,13 +209,13 @@ async def test_upload_that_was_removed_before_its_job_was_made_is_stored_again(
     gone = await succeeded(store, database_url, upload=key)
     since = await store.expect_object(key)
     put(objects, tmp_path, key)
-    await store.delete(gone.id)
+    await store.delete(gone.id, LOCAL_OWNER)
     await Remover(store, objects).remove_due()
     request = JobRequest(upload=Upload(key=key, file_name="a", size_bytes=1))
     with pytest.raises(ObjectRemoved):
-        await store.create(request, since)
+        await store.create(request, LOCAL_OWNER, since)
     assert await execute(database_url, "SELECT 1 FROM jobs") == []
-    await store.create(request, await store.expect_object(key))
+    await store.create(request, LOCAL_OWNER, await store.expect_object(key))
 
 
 async def test_removal_waits_for_those_who_are_about_to_refer_to_the_object(
@@ -220,8 +223,8 @@ async def test_removal_waits_for_those_who_are_about_to_refer_to_the_object(
 ) -> None:
     key = "upload/1/original"
     put(objects, tmp_path, key)
-    gone, heir = await succeeded(store, database_url, upload=key), await store.create(link())
-    await store.delete(gone.id)
+    gone, heir = await succeeded(store, database_url, upload=key), await store.create(link(), LOCAL_OWNER)
+    await store.delete(gone.id, LOCAL_OWNER)
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         await connection.execute(SQL["share_object"], {"key": key})
         request = Jsonb({"upload": {"key": key, "file_name": "a", "size_bytes": 1}})
@@ -240,7 +243,7 @@ async def test_artifact_that_was_removed_before_it_was_announced_is_made_again(
     file = put(objects, tmp_path, STEM)
     gone = await succeeded(store, database_url, file)
     late = await claimed(store, database_url)
-    await store.delete(gone.id)
+    await store.delete(gone.id, LOCAL_OWNER)
     await Remover(store, objects).remove_due()
     with pytest.raises(ObjectRemoved) as caught:
         await announce(store, late, file)
@@ -258,18 +261,18 @@ async def test_attempt_that_announces_what_was_removed_is_repeated(
     async def script(request: AlignRequest, context: Any) -> AsyncIterator[Response]:
         song = whole_song(objects, tmp_path)
         if len(aligner.requests) == 1:
-            await store.delete(other.id)
+            await store.delete(other.id, LOCAL_OWNER)
             await Remover(store, objects).remove_due()
         async for response in song(request, context):
             yield response
 
     async with serving(script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await ended(store, await store.create(link()))
+        job = await ended(store, await store.create(link(), LOCAL_OWNER))
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
     told = [e.data for e in await all_events(store, job) if e.kind == "state" and "reason" in e.data]
     assert (told[0]["reason"], told[0]["stage"]) == ("OBJECT_REMOVED", "separate")
-    assert all(is_there(objects, artifact.key) for artifact in await store.artifacts(job.id))
+    assert all(is_there(objects, artifact.key) for artifact in await store.artifacts(job.id, LOCAL_OWNER))
 
 
 async def test_jobs_that_come_and_go_with_the_same_file_never_miss_it(
@@ -285,14 +288,16 @@ async def test_jobs_that_come_and_go_with_the_same_file_never_miss_it(
             try:
                 since = await store.expect_object(key)
                 await asyncio.to_thread(objects.put, key, path, "audio/mpeg")
-                job = await store.create(JobRequest(upload=Upload(key=key, file_name="a", size_bytes=8)), since)
+                job = await store.create(
+                    JobRequest(upload=Upload(key=key, file_name="a", size_bytes=8)), LOCAL_OWNER, since
+                )
             except ObjectRemoved:
                 continue
             for _ in range(3):
                 await asyncio.sleep(0)
                 assert is_there(objects, key)
-            await store.cancel(job.id)
-            await store.delete(job.id)
+            await store.cancel(job.id, LOCAL_OWNER)
+            await store.delete(job.id, LOCAL_OWNER)
 
     async def remove() -> None:
         while True:
@@ -349,8 +354,8 @@ async def test_file_that_is_sent_again_right_after_its_job_was_deleted(
         for _ in range(5):
             made = await client.post("/api/jobs", files={"file": ("a.mp3", b"the same")})
             assert made.status_code == 202, made.text
-            job = await store.get(made.json()["id"])
+            job = await store.get(made.json()["id"], LOCAL_OWNER)
             assert job and job.request.upload and is_there(objects, job.request.upload.key)
-            await store.cancel(job.id)
+            await store.cancel(job.id, LOCAL_OWNER)
             assert (await ended(store, job)).state is JobState.CANCELLED
             assert (await client.delete(f"/api/jobs/{job.id}")).status_code == 204

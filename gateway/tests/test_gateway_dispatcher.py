@@ -44,6 +44,7 @@ from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 
 from singscript_core import errors
 from singscript_core.settings import ServiceSettings
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import JobRequest
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState
@@ -64,7 +65,9 @@ async def endless(request: Request, context: Context) -> AsyncIterator[Response]
 async def test_whole_song(store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path) -> None:
     async with serving(whole_song(objects, tmp_path)) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await store.create(JobRequest(url="https://example.org/a.mp3", lyrics="hello", language="en"))
+        job = await store.create(
+            JobRequest(url="https://example.org/a.mp3", lyrics="hello", language="en"), LOCAL_OWNER
+        )
         done = await ended(store, job)
     assert done.state is JobState.SUCCEEDED and done.attempt == 1
     config = aligner.requests[0].config
@@ -108,7 +111,7 @@ async def test_what_every_attempt_has_spent_is_counted(
 
     async with serving(script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await ended(store, await store.create(link()))
+        job = await ended(store, await store.create(link(), LOCAL_OWNER))
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
     *_, (spent,) = await store.details(job)
     assert (spent.requests, spent.audio_s, spent.output_tokens, spent.unpriced_requests) == (3, 180.0, 21, 1)
@@ -131,7 +134,7 @@ async def test_spend_that_is_being_written_when_the_dispatcher_is_stopped_is_cou
     async with serving(script) as aligner, await psycopg.AsyncConnection.connect(url) as blocker:
         await blocker.execute("LOCK TABLE usage IN EXCLUSIVE MODE")
         dispatcher = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+        job = await in_state(store, await store.create(link(), LOCAL_OWNER), JobState.RUNNING)
         await eventually(waits, "the report is being written")
         dispatcher.send_signal(signal.SIGTERM)
 
@@ -141,7 +144,7 @@ async def test_spend_that_is_being_written_when_the_dispatcher_is_stopped_is_cou
         await eventually(hung_up, "the dispatcher stops")
         await blocker.rollback()
         assert await asyncio.to_thread(dispatcher.wait, 20) == 0
-    now = await store.get(job.id)
+    now = await store.get(job.id, LOCAL_OWNER)
     assert now and now.state is JobState.QUEUED
     *_, (spent,) = await store.details(now)
     assert spent.requests == 1
@@ -152,7 +155,7 @@ async def test_r20_killed_dispatchers_job_is_finished_by_another(
 ) -> None:
     async with serving(endless) as aligner:
         first = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+        job = await in_state(store, await store.create(link(), LOCAL_OWNER), JobState.RUNNING)
         first.send_signal(signal.SIGKILL)
         first.wait(10)
         aligner.script = whole_song(objects, tmp_path)
@@ -166,7 +169,7 @@ async def test_r20_killed_dispatchers_job_is_finished_by_another(
 
 async def test_r30_job_whose_dispatcher_dies_every_time_is_given_up(store: JobStore, processes: Processes) -> None:
     async with serving(endless) as aligner:
-        job = await store.create(link())
+        job = await store.create(link(), LOCAL_OWNER)
         for attempt in (1, 2):
             victim = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="2")
 
@@ -187,10 +190,10 @@ async def test_r26_sigterm_hands_back_and_exits_0(
 ) -> None:
     async with serving(endless) as aligner:
         first = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+        job = await in_state(store, await store.create(link(), LOCAL_OWNER), JobState.RUNNING)
         first.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(first.wait, 20) == 0
-        now = await store.get(job.id)
+        now = await store.get(job.id, LOCAL_OWNER)
         assert now and (now.state, now.failures) == (JobState.QUEUED, 0)
         assert await store.live_dispatchers(60) == 0
 
@@ -249,10 +252,10 @@ async def test_r20_crash_after_the_separation_does_not_separate_again(
 ) -> None:
     async with serving(separated_song(objects, tmp_path, asyncio.Event())) as aligner:
         first = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await store.create(link())
+        job = await store.create(link(), LOCAL_OWNER)
 
         async def transcribes() -> bool:
-            now = await store.get(job.id)
+            now = await store.get(job.id, LOCAL_OWNER)
             stages = (await store.details(now))[0] if now else []
             return any(s.stage == "transcribe" and s.state == "running" for s in stages)
 
@@ -297,7 +300,7 @@ async def test_r28_stems_that_cannot_be_read_are_made_again(
     async with serving(script) as aligner:
         # That the stems are lost counts as no failure: with it there would be two.
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="2")
-        done = await ended(store, await store.create(link()))
+        done = await ended(store, await store.create(link(), LOCAL_OWNER))
     assert done.state is JobState.SUCCEEDED and (done.attempt, done.failures) == (3, 1)
     assert [is_resumed(request) for request in aligner.requests] == [False, True, False]
     told = [e for e in await all_events(store, done) if e.data.get("reason") == "STEMS_UNREADABLE"]
@@ -305,7 +308,9 @@ async def test_r28_stems_that_cannot_be_read_are_made_again(
         ("warning", 2, "separate"),
         ("state", 2, "transcribe"),
     ]
-    assert {a.name for a in await store.artifacts(done.id)} == {"words.json"}, "what is lost is not offered"
+    assert {a.name for a in await store.artifacts(done.id, LOCAL_OWNER)} == {"words.json"}, (
+        "what is lost is not offered"
+    )
 
 
 async def test_retry_of_a_failed_job_goes_on_where_it_failed(
@@ -314,9 +319,9 @@ async def test_retry_of_a_failed_job_goes_on_where_it_failed(
     refused = errors.Rejected("No engine.", metadata={"service": "transcriber"})
     async with serving(separated_song(objects, tmp_path, refused)) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        failed = await ended(store, await store.create(link()))
+        failed = await ended(store, await store.create(link(), LOCAL_OWNER))
         assert failed.state is JobState.FAILED and failed.problem and failed.problem.stage == "transcribe"
-        again = await store.restart(failed.id)
+        again = await store.restart(failed.id, LOCAL_OWNER)
         assert again and (again.state, again.failures, again.problem) == (JobState.QUEUED, 0, None)
         done = await ended(store, failed)
     assert done.state is JobState.SUCCEEDED and done.attempt == 2
@@ -340,10 +345,10 @@ async def test_r21_frozen_dispatcher_wakes_up_to_find_its_job_gone(
 
     async with serving(slow_then_song) as aligner:
         zombie = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+        job = await in_state(store, await store.create(link(), LOCAL_OWNER), JobState.RUNNING)
 
         async def media_known() -> bool:
-            now = await store.get(job.id)
+            now = await store.get(job.id, LOCAL_OWNER)
             return bool(now and now.media)
 
         await eventually(media_known, "the first attempt has begun")
@@ -370,13 +375,13 @@ async def test_r21_lone_dispatcher_that_was_frozen_goes_on_with_its_own_job(
 ) -> None:
     async with serving(endless) as aligner:
         frozen = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="99")
-        job = await in_state(store, await store.create(link()), JobState.RUNNING)
+        job = await in_state(store, await store.create(link(), LOCAL_OWNER), JobState.RUNNING)
         frozen.send_signal(signal.SIGSTOP)
         # As if it had slept for longer than a lease.
         url = processes.environment["SINGSCRIPT_DATABASE_URL"]
         await execute(url, "UPDATE jobs SET heartbeat_at = now() - interval '1 hour'")
         frozen.send_signal(signal.SIGCONT)
-        await store.cancel(job.id)
+        await store.cancel(job.id, LOCAL_OWNER)
         done = await ended(store, job)
 
         async def calls_ended() -> bool:
@@ -390,7 +395,7 @@ async def test_upstream_down_is_retried_and_then_failed(store: JobStore, process
     async with serving(endless) as aligner:
         address = aligner.address
     processes.start("dispatcher", SINGSCRIPT_ALIGNER=address)
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     done = await ended(store, job)
     assert done.state is JobState.FAILED and done.problem
     assert (done.problem.reason, done.problem.stage, done.attempt) == ("UPSTREAM_UNAVAILABLE", "align", 3)
@@ -419,7 +424,7 @@ async def test_job_waits_for_a_full_service_as_long_as_it_takes(
 
     async with serving(busy) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="1")
-        done = await ended(store, await store.create(link()))
+        done = await ended(store, await store.create(link(), LOCAL_OWNER))
     assert (done.state, done.failures, done.attempt) == (JobState.SUCCEEDED, 0, 5)
     waits = [e.data for e in await all_events(store, done) if "delay_s" in e.data]
     assert [(wait["reason"], wait["state"]) for wait in waits] == [("BUSY", "queued")] * 4
@@ -474,7 +479,7 @@ async def test_no_more_jobs_are_begun_than_the_separator_says(store: JobStore, p
         )
         await eventually(known, "the separator was asked")
         for _ in range(4):
-            await store.create(link())
+            await store.create(link(), LOCAL_OWNER)
         await eventually(lambda: begun(2), "one computes, one waits in front of it")
         assert await store.claim_next() is None, "there is room for no other"
         go_on.set()
@@ -495,13 +500,13 @@ async def test_r26_claim_that_is_under_way_at_sigterm_is_handed_back(store: JobS
     async with serving(endless) as aligner, await psycopg.AsyncConnection.connect(url) as blocker:
         await blocker.execute(SQL["hold_queue"])
         dispatcher = processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await store.create(link())
+        job = await store.create(link(), LOCAL_OWNER)
         await eventually(claims, "the dispatcher is about to claim the job")
         dispatcher.send_signal(signal.SIGTERM)
         await eventually(stopping, "the dispatcher stops")
         await blocker.rollback()
         assert await asyncio.to_thread(dispatcher.wait, 20) == 0
-    now = await store.get(job.id)
+    now = await store.get(job.id, LOCAL_OWNER)
     assert now and (now.state, now.failures) == (JobState.QUEUED, 0)
 
 
@@ -513,7 +518,7 @@ async def test_message_that_is_too_large_is_no_refusal(store: JobStore, processe
 
     async with serving(long) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="2")
-        done = await ended(store, await store.create(link()))
+        done = await ended(store, await store.create(link(), LOCAL_OWNER))
     assert done.problem and (done.problem.reason, done.attempt) == ("RESOURCE_EXHAUSTED", 2)
 
 
@@ -537,7 +542,7 @@ async def test_final_errors_are_not_tried_again(
 
     async with serving(failing) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        done = await ended(store, await store.create(link()))
+        done = await ended(store, await store.create(link(), LOCAL_OWNER))
     assert done.problem and done.attempt == 1
     reason = error.reason if isinstance(error, errors.StageError) else "INTERNAL"
     assert (done.problem.reason, done.problem.input_at_fault) == (reason, input_at_fault)
@@ -549,8 +554,8 @@ async def test_final_errors_are_not_tried_again(
 async def test_cancel_reaches_a_running_call(store: JobStore, processes: Processes) -> None:
     async with serving(endless) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await in_state(store, await store.create(link()), JobState.RUNNING)
-        await store.cancel(job.id)
+        job = await in_state(store, await store.create(link(), LOCAL_OWNER), JobState.RUNNING)
+        await store.cancel(job.id, LOCAL_OWNER)
         done = await ended(store, job)
 
         async def call_ended() -> bool:
@@ -565,7 +570,7 @@ async def test_cancel_reaches_a_running_call(store: JobStore, processes: Process
 async def test_job_that_takes_too_long_is_failed_and_not_tried_again(store: JobStore, processes: Processes) -> None:
     async with serving(endless) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_JOB_TIMEOUT_S="0.5")
-        done = await ended(store, await store.create(link()))
+        done = await ended(store, await store.create(link(), LOCAL_OWNER))
     assert done.problem and (done.problem.reason, done.attempt) == ("JOB_TIMEOUT", 1)
 
 
@@ -575,7 +580,7 @@ async def test_chain_without_a_result_is_a_failure(store: JobStore, processes: P
 
     async with serving(empty) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        done = await ended(store, await store.create(link()))
+        done = await ended(store, await store.create(link(), LOCAL_OWNER))
     assert done.problem and done.problem.reason == "RESULT_MISSING"
 
 
@@ -585,7 +590,7 @@ async def test_two_dispatchers_run_each_job_once(
     async with serving(whole_song(objects, tmp_path)) as aligner:
         for _ in range(2):
             processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        jobs = [await store.create(link()) for _ in range(12)]
+        jobs = [await store.create(link(), LOCAL_OWNER) for _ in range(12)]
         done = [await ended(store, job) for job in jobs]
     assert {(job.state, job.attempt) for job in done} == {(JobState.SUCCEEDED, 1)}
     assert len(aligner.requests) == len(jobs)
@@ -596,7 +601,9 @@ async def test_lyrics_and_links_credentials_stay_out_of_the_log(
 ) -> None:
     async with serving(whole_song(objects, tmp_path)) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_LOG_LEVEL="DEBUG")
-        job = await store.create(JobRequest(url="https://me:hunter2@example.org/a.mp3", lyrics="a private verse"))
+        job = await store.create(
+            JobRequest(url="https://me:hunter2@example.org/a.mp3", lyrics="a private verse"), LOCAL_OWNER
+        )
         await ended(store, job)
     assert str(job.id) in processes.logs()
     assert "hunter2" not in processes.logs() and "private verse" not in processes.logs()
@@ -648,7 +655,11 @@ async def test_r22_no_accepted_job_is_lost_when_postgres_crashes(
                     return False
 
             await eventually(answers, "Postgres recovers")
-        jobs = [await ended(store, job) for job in [await store.get(UUID(job_id)) for job_id in accepted] if job]
+        jobs = [
+            await ended(store, job)
+            for job in [await store.get(UUID(job_id), LOCAL_OWNER) for job_id in accepted]
+            if job
+        ]
     assert len(jobs) == len(accepted) > 0
     assert {job.state for job in jobs} == {JobState.SUCCEEDED}
     for job in jobs:

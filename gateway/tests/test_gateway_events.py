@@ -32,6 +32,7 @@ from singscript.aligner.v1 import aligner_pb2
 from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_gateway.api.shapes import event_data
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Event, Failure, Job
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update, read
@@ -40,7 +41,7 @@ from singscript_storage import FolderStore
 
 
 async def running(store: JobStore, database_url: str) -> Job:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     claim = await claim_of(store, job.id)
     return claim.job
 

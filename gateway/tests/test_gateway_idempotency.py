@@ -10,6 +10,7 @@ import pytest
 from gateway_testing import api_settings, client_of, execute
 
 from singscript_gateway.api.removal import Remover
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.store import JobStore
 from singscript_storage import FolderStore, StorageUnavailable
 
@@ -41,9 +42,9 @@ async def test_answer_stays_whatever_became_of_the_job(
     client: httpx.AsyncClient, store: JobStore, database_url: str, order: dict[str, Any]
 ) -> None:
     first = await post(client, "k", order)
-    await store.cancel(first.json()["id"])
+    await store.cancel(first.json()["id"], LOCAL_OWNER)
     assert (await post(client, "k", order)).content == first.content
-    await store.delete(first.json()["id"])
+    await store.delete(first.json()["id"], LOCAL_OWNER)
     assert (await post(client, "k", order)).content == first.content and await jobs(database_url) == 0
 
 
@@ -82,8 +83,8 @@ async def test_secret_of_a_webhook_is_told_again(client: httpx.AsyncClient, stor
     order = {"json": LINK["json"] | {"webhook": {"url": "https://example.org/hook"}}}
     first = await post(client, "k", order)
     assert first.json()["webhook_secret"]
-    await store.cancel(first.json()["id"])
-    await store.delete(first.json()["id"])
+    await store.cancel(first.json()["id"], LOCAL_OWNER)
+    await store.delete(first.json()["id"], LOCAL_OWNER)
     assert (await post(client, "k", order)).content == first.content
     other = {"json": LINK["json"] | {"webhook": {"url": "https://example.org/other"}}}
     assert (await post(client, "k", other)).json()["reason"] == "IDEMPOTENCY_KEY_REUSED"

@@ -30,6 +30,7 @@ from singscript.aligner.v1 import aligner_pb2
 from singscript.media.v1 import media_pb2
 
 from singscript_core import errors
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.kept import content_of
 from singscript_gateway.jobs.model import Job, JobRequest, Upload
 from singscript_gateway.jobs.states import JobState
@@ -158,7 +159,7 @@ async def test_r20_parts_go_to_the_next_attempt_and_are_dropped_when_they_are_ne
     song.stop = refuse((1, "separate"), (2, "transcribe"))
     async with serving(song.script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await ended(store, await store.create(upload()))
+        job = await ended(store, await store.create(upload(), LOCAL_OWNER))
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 3)
     first, second, third = (call.transcribe for call in song.calls)
     assert first.keep_parts and first.separate.keep_parts
@@ -189,7 +190,7 @@ async def test_parts_behind_one_that_is_made_anew_are_void(store: JobStore, proc
     asked: list[list[str]] = []
     async with serving(script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        await ended(store, await store.create(link()))
+        await ended(store, await store.create(link(), LOCAL_OWNER))
     assert asked == [
         [],
         ["separate/1/0", "separate/1/1", "separate/1/2"],
@@ -204,7 +205,7 @@ async def test_what_was_behind_a_link_is_fetched_once(
     song.stop = refuse((1, "separate"))
     async with serving(song.script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await ended(store, await store.create(link()))
+        job = await ended(store, await store.create(link(), LOCAL_OWNER))
     source = song.calls[1].transcribe.separate.download
     assert source.object.key == artifact_key("download", {}, _SHA, "original.mp3")
     assert source.media.title == "From tags" == (job.media or {})["title"]
@@ -227,7 +228,7 @@ async def test_r28_an_original_that_cannot_be_read_is_fetched_again(
     try:
         async with serving(song.script) as aligner:
             processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="2")
-            job = await ended(store, await store.create(link()))
+            job = await ended(store, await store.create(link(), LOCAL_OWNER))
     finally:
         errors.NotFound.reason = errors_reason
     assert (job.state, job.attempt, job.failures) == (JobState.SUCCEEDED, 3, 1)
@@ -241,12 +242,12 @@ async def test_the_same_work_is_done_once_for_many_jobs(
     song = Song(objects, tmp_path)
     async with serving(song.script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        first = await ended(store, await store.create(upload("first.mp3")))
-        second = await ended(store, await store.create(upload("second.mp3", lyrics="Other words")))
-        assert await store.delete(first.id)
-        third = await ended(store, await store.create(upload("third.mp3", language="en")))
-        anew = await ended(store, await store.create(upload(reuse=False)))
-        mp3 = await ended(store, await store.create(upload(stem_format="wav")))
+        first = await ended(store, await store.create(upload("first.mp3"), LOCAL_OWNER))
+        second = await ended(store, await store.create(upload("second.mp3", lyrics="Other words"), LOCAL_OWNER))
+        assert await store.delete(first.id, LOCAL_OWNER)
+        third = await ended(store, await store.create(upload("third.mp3", language="en"), LOCAL_OWNER))
+        anew = await ended(store, await store.create(upload(reuse=False), LOCAL_OWNER))
+        mp3 = await ended(store, await store.create(upload(stem_format="wav"), LOCAL_OWNER))
     assert sources(song) == ["separate", "stems", "stems", "separate", "separate"]
     assert [len(call.transcribe.parts) for call in song.calls] == [0, 2, 0, 0, 0]
     # They may be old.
@@ -273,7 +274,7 @@ async def test_what_a_second_choice_made_is_not_handed_on(
     async with serving(song.script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
         for _ in range(2):
-            await ended(store, await store.create(upload()))
+            await ended(store, await store.create(upload(), LOCAL_OWNER))
     assert sources(song) == ["separate", "separate"]
     # What the transcriber makes of these is its own matter.
     assert len(song.calls[1].transcribe.parts) == 2
@@ -285,8 +286,8 @@ async def test_a_link_whose_sound_is_known_goes_on_from_there(
     song = Song(objects, tmp_path)
     async with serving(song.script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        await ended(store, await store.create(upload("first.mp3")))
-        job = await ended(store, await store.create(link()))
+        await ended(store, await store.create(upload("first.mp3"), LOCAL_OWNER))
+        job = await ended(store, await store.create(link(), LOCAL_OWNER))
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
     assert sources(song) == ["separate", "separate", "stems"]
     assert len(song.calls[2].transcribe.parts) == 2
@@ -306,8 +307,8 @@ async def test_two_jobs_of_the_same_work_compute_once(
     song.stop = lambda call, stage: go_on.wait() if stage == "transcribe" else None
     async with serving(song.script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_DISPATCHER_CONCURRENCY="4")
-        same = [await store.create(upload(f"{n}.mp3")) for n in range(2)]
-        other = await store.create(upload(stem_format="wav"))
+        same = [await store.create(upload(f"{n}.mp3"), LOCAL_OWNER) for n in range(2)]
+        other = await store.create(upload(stem_format="wav"), LOCAL_OWNER)
         await in_state(store, same[0], JobState.RUNNING)
         await in_state(store, other, JobState.RUNNING)
 
@@ -315,7 +316,7 @@ async def test_two_jobs_of_the_same_work_compute_once(
             return len(song.calls) == 2
 
         await eventually(under_way, "both that differ are under way")
-        assert [j and j.state for j in [await store.get(same[1].id)]] == [JobState.QUEUED]
+        assert [j and j.state for j in [await store.get(same[1].id, LOCAL_OWNER)]] == [JobState.QUEUED]
         go_on.set()
         done = [await ended(store, job) for job in (*same, other)]
     assert [job.state for job in done] == [JobState.SUCCEEDED] * 3
@@ -329,10 +330,10 @@ async def test_of_two_links_to_the_same_sound_one_waits_for_the_other(
     song.stop = lambda call, stage: go_on.wait() if stage == "separate" else None
     async with serving(song.script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_DISPATCHER_CONCURRENCY="4")
-        jobs = [await store.create(JobRequest(url=f"https://example.org/{n}.mp3")) for n in range(2)]
+        jobs = [await store.create(JobRequest(url=f"https://example.org/{n}.mp3"), LOCAL_OWNER) for n in range(2)]
 
         async def stepped_back() -> list[Job]:
-            now = [await store.get(job.id) for job in jobs]
+            now = [await store.get(job.id, LOCAL_OWNER) for job in jobs]
             return [j for j in now if j and j.state is JobState.QUEUED and j.attempt == 1]
 
         await eventually(stepped_back, "one has stepped back")

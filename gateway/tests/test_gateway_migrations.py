@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from gateway_testing import execute
 
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.database import expected_migrations, make_pool, migrate
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
@@ -62,9 +63,9 @@ async def test_jobs_of_the_first_version_go_on(postgres: PostgresServer) -> None
         async def song(name: str) -> JobState:
             wanted = f"request->>'url' = 'https://example.org/{name}.mp3'"
             ((job_id,),) = await execute(url, f"SELECT id FROM jobs WHERE {wanted}")
-            job = await store.get(job_id)
+            job = await store.get(job_id, LOCAL_OWNER)
             assert job
-            assert [e.seq for e in await store.events_after(job.id, 0)] == list(range(1, job.last_seq + 1))
+            assert [e.seq for e in await store.events_after(job.id, LOCAL_OWNER, 0)] == list(range(1, job.last_seq + 1))
             return job.state
 
         # Its dispatcher stopped long ago.

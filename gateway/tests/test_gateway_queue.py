@@ -13,6 +13,7 @@ from gateway_testing import claim_of, execute, link
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.database import Pool, make_pool
 from singscript_gateway.jobs.listen import QUEUE, Listener
 from singscript_gateway.jobs.model import Failure, Job
@@ -62,15 +63,14 @@ async def test_owners_who_have_as_many_running_take_turns(store: JobStore, datab
 
 async def test_priority_orders_ones_own_jobs_only(store: JobStore, database_url: str) -> None:
     low, normal, high, late = [
-        await store.create(link().model_copy(update={"priority": priority}))
-        for priority in ("low", "normal", "high", "normal")
+        await store.create(link().model_copy(update={"priority": priority}), owner)
+        for priority, owner in (("low", "ben"), ("normal", "ann"), ("high", "ann"), ("normal", "ann"))
     ]
-    await execute(database_url, f"UPDATE jobs SET owner = 'ben' WHERE id = '{low.id}'")
     assert [job.id for job in await claims(store, 5)] == [low.id, high.id, normal.id, late.id]
 
 
 async def test_job_waits_for_its_delay(store: JobStore, database_url: str) -> None:
-    job = (await claim_of(store, (await store.create(link())).id)).job
+    job = (await claim_of(store, (await store.create(link(), LOCAL_OWNER)).id)).job
     assert await store.retry(job, BUSY, 3600)
     assert await store.claim_next() is None
     await execute(database_url, "UPDATE jobs SET due_at = now()")
@@ -80,7 +80,7 @@ async def test_job_waits_for_its_delay(store: JobStore, database_url: str) -> No
 async def test_full_stage_lets_one_job_wait_in_front(store: JobStore) -> None:
     await store.set_capacity("separate", 1)
     for _ in range(4):
-        await store.create(link())
+        await store.create(link(), LOCAL_OWNER)
     one, _two = await claims(store, 4)
     # The separation of one is over: there is room for the next.
     await store.record(one, Update("progress", {"stage": "separate"} | FINISHED))
@@ -95,27 +95,27 @@ async def test_full_stage_lets_one_job_wait_in_front(store: JobStore) -> None:
 async def test_capacity_that_was_not_renewed_is_no_limit(store: JobStore, database_url: str) -> None:
     await store.set_capacity("separate", 1)
     for _ in range(3):
-        await store.create(link())
+        await store.create(link(), LOCAL_OWNER)
     assert len(await claims(store, 3)) == 2
     await execute(database_url, "UPDATE stage_capacity SET reported_at = now() - interval '1 hour'")
     assert len(await claims(store, 1)) == 1
 
 
 async def test_job_that_goes_on_from_stems_needs_no_separator(store: JobStore) -> None:
-    job = (await claim_of(store, (await store.create(link())).id)).job
+    job = (await claim_of(store, (await store.create(link(), LOCAL_OWNER)).id)).job
     for name in ("vocals.flac", "instrumental.flac"):
         file = {"name": name, "key": f"separate/0/{name}", "media_type": "audio/flac", "size_bytes": 1, "sha256": "0"}
         await store.record(job, Update("artifact", {"stage": "separate", "levels": None} | file))
     await store.record(job, Update("progress", {"stage": "separate"} | FINISHED))
     await store.retry(job, BUSY, 0)
     await store.set_capacity("separate", 1)
-    fresh = [await store.create(link()) for _ in range(3)]
+    fresh = [await store.create(link(), LOCAL_OWNER) for _ in range(3)]
     assert [(await claim_of(store, job.id)).job.attempt] == [2]
     assert [claimed.id for claimed in await claims(store, 3)] == [fresh[0].id, fresh[1].id]
 
 
 async def test_being_refused_is_no_failure_and_no_work(store: JobStore, database_url: str) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     for times in range(5):
         claim = await claim_of(store, job.id)
         assert (claim.refusals, claim.worked_s, claim.job.failures) == (times, 0.0, 0)
@@ -133,7 +133,7 @@ async def test_dispatchers_are_woken_by_what_becomes_due(store: JobStore, databa
         with queue.waiting("") as woken:
             await asyncio.wait_for(woken.wait(), 10)
             woken.clear()
-            job = await store.create(link())
+            job = await store.create(link(), LOCAL_OWNER)
             await asyncio.wait_for(woken.wait(), 10)
             woken.clear()
             claim = await claim_of(store, job.id)
@@ -190,9 +190,8 @@ async def _is_fair(url: str, steps: list[Any]) -> None:
         for turn, (step, which, priority) in enumerate(steps):
             match step:
                 case "submit":
-                    job = await store.create(link().model_copy(update={"priority": priority}))
-                    await execute(url, f"UPDATE jobs SET owner = '{which}' WHERE id = '{job.id}'")
-                    model.waiting[job.id] = job.model_copy(update={"owner": which})
+                    job = await store.create(link().model_copy(update={"priority": priority}), which)
+                    model.waiting[job.id] = job
                 case "claim":
                     claim = await store.claim_next()
                     assert (claim is not None) == bool(model.waiting)
@@ -202,9 +201,8 @@ async def _is_fair(url: str, steps: list[Any]) -> None:
                         model.turns[claim.job.owner] = turn
                         del model.waiting[claim.job.id]
                 case "cancel" if model.waiting:
-                    job_id = sorted(model.waiting)[which % len(model.waiting)]
-                    await store.cancel(job_id)
-                    del model.waiting[job_id]
+                    job = model.waiting.pop(sorted(model.waiting)[which % len(model.waiting)])
+                    assert await store.cancel(job.id, job.owner)
                 case "succeed" | "hand_back" if model.running:
                     job = model.running.pop(sorted(model.running)[which % len(model.running)])
                     assert await getattr(store, step)(job)
@@ -244,8 +242,8 @@ def _rows(plan: dict[str, Any], table: str) -> list[float]:
 
 
 async def test_cancelled_job_is_not_claimed(store: JobStore) -> None:
-    gone, next_one = await store.create(link()), await store.create(link())
-    await store.cancel(gone.id)
+    gone, next_one = await store.create(link(), LOCAL_OWNER), await store.create(link(), LOCAL_OWNER)
+    await store.cancel(gone.id, LOCAL_OWNER)
     claim = await claim_of(store, next_one.id)
-    now = await store.get(gone.id)
+    now = await store.get(gone.id, LOCAL_OWNER)
     assert now and now.state is JobState.CANCELLED and claim.job.state is JobState.RUNNING

@@ -8,6 +8,7 @@ import pytest
 from gateway_testing import claim_of, execute, link
 
 from singscript_gateway.api.removal import Remover, Retention
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Artifact, Job, JobRequest, Upload
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
@@ -31,7 +32,7 @@ def put(objects: FolderStore, folder: Path, key: str, size_bytes: int) -> Artifa
 
 
 async def succeeded(store: JobStore, *files: Artifact, request: JobRequest | None = None) -> Job:
-    job = (await claim_of(store, (await store.create(request or link())).id)).job
+    job = (await claim_of(store, (await store.create(request or link(), LOCAL_OWNER)).id)).job
     for file in files:
         assert await store.record(job, Update("artifact", file.model_dump()))
     assert await store.succeed(job)
@@ -43,7 +44,7 @@ async def age(url: str, job: Job, days: float) -> None:
 
 
 async def left(store: JobStore, *jobs: Job) -> list[bool]:
-    return [await store.get(job.id) is not None for job in jobs]
+    return [await store.get(job.id, LOCAL_OWNER) is not None for job in jobs]
 
 
 def there(objects: FolderStore) -> set[str]:
@@ -56,8 +57,8 @@ async def test_jobs_go_when_they_were_kept_long_enough_and_none_that_is_under_wa
     shared = put(objects, tmp_path, "separate/1/vocals.flac", 1)
     old = await succeeded(store, put(objects, tmp_path, "separate/2/vocals.flac", 1), shared)
     young = await succeeded(store, shared)
-    running = (await claim_of(store, (await store.create(link())).id)).job
-    queued = await store.create(link())
+    running = (await claim_of(store, (await store.create(link(), LOCAL_OWNER)).id)).job
+    queued = await store.create(link(), LOCAL_OWNER)
     await age(database_url, old, 8)
     await age(database_url, young, 6)
     await execute(database_url, "UPDATE jobs SET created_at = now() - interval '1 year'")
@@ -91,7 +92,7 @@ async def test_the_oldest_jobs_make_room_and_only_those_that_do(
     first = await succeeded(store, put(objects, tmp_path, "separate/1/vocals.flac", 60))
     second = await succeeded(store, put(objects, tmp_path, "separate/2/vocals.flac", 60))
     third = await succeeded(store, put(objects, tmp_path, "separate/3/vocals.flac", 60))
-    live = await store.create(upload)
+    live = await store.create(upload, LOCAL_OWNER)
     for number, job in enumerate((nothing, first, second, third)):
         await age(database_url, job, 9 - number)
     remover = Remover(store, objects, Retention(jobs_bytes=230))
@@ -109,7 +110,7 @@ async def test_what_nobody_knows_of_goes_after_a_while(
 ) -> None:
     known = put(objects, tmp_path, "separate/1/vocals.flac", 1)
     part = put(objects, tmp_path, "separate/p/0", 1)
-    job = (await claim_of(store, (await store.create(link())).id)).job
+    job = (await claim_of(store, (await store.create(link(), LOCAL_OWNER)).id)).job
     await store.record(job, Update("artifact", known.model_dump()))
     of_part = {"stage": "separate", "number": 0, "key": part.key, "size_bytes": 1, "sha256": part.sha256, "end_s": 1.0}
     await store.record(job, Update("part", of_part))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 from psycopg.rows import DictRow
 
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.database import make_pool
 from singscript_gateway.jobs.model import Event, Failure, Job
 from singscript_gateway.jobs.states import JOB_STEPS, JobState
@@ -72,7 +73,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(target=jobs, priority=st.sampled_from(PRIORITIES))
     def submit(self, priority: Priority) -> UUID:
-        job = self.run(self.store.create(link().model_copy(update={"priority": priority})))
+        job = self.run(self.store.create(link().model_copy(update={"priority": priority}), LOCAL_OWNER))
         self.last[job.id] = job
         return job.id
 
@@ -119,14 +120,14 @@ class Histories(RuleBasedStateMachine):
     @rule(job_id=jobs)
     def cancel(self, job_id: UUID) -> None:
         before = self.last.get(job_id)
-        after = self.run(self.store.cancel(job_id))
+        after = self.run(self.store.cancel(job_id, LOCAL_OWNER))
         queued = before and before.state is JobState.QUEUED
         assert (after and after.state) == (JobState.CANCELLED if queued else before and before.state)
 
     @rule(job_id=jobs)
     def restart(self, job_id: UUID) -> None:
         before = self.last.get(job_id)
-        after = self.run(self.store.restart(job_id))
+        after = self.run(self.store.restart(job_id, LOCAL_OWNER))
         assert (after is not None) == (before is not None and before.state in (JobState.FAILED, JobState.CANCELLED))
         if after:
             self.last[job_id] = after
@@ -134,7 +135,7 @@ class Histories(RuleBasedStateMachine):
     @rule(job_id=jobs)
     def delete(self, job_id: UUID) -> None:
         before = self.last.get(job_id)
-        assert self.run(self.store.delete(job_id)) == before
+        assert self.run(self.store.delete(job_id, LOCAL_OWNER)) == before
         if before and before.state.final:
             del self.last[job_id]
 

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from gateway_testing import all_events, claim_of, execute, link, states
 
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Failure
 from singscript_gateway.jobs.states import JobState, StageState
 from singscript_gateway.jobs.store import Claim, JobStore
@@ -16,11 +17,11 @@ FINISHED = {"done_s": 2.0, "total_s": 2.0, "finished": True, "done_bytes": None,
 
 
 async def new_claim(store: JobStore) -> Claim:
-    return await claim_of(store, (await store.create(link())).id)
+    return await claim_of(store, (await store.create(link(), LOCAL_OWNER)).id)
 
 
 async def test_new_job_is_queued(store: JobStore) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     assert states(await all_events(store, job)) == ["queued"]
 
 
@@ -28,9 +29,9 @@ async def test_new_job_is_queued(store: JobStore) -> None:
 async def test_one_of_many_restarts_wins(store: JobStore, database_url: str, how: str) -> None:
     job = (await new_claim(store)).job
     await execute(database_url, f"UPDATE jobs SET failures = 1, cancel_requested = true WHERE id = '{job.id}'")
-    assert await store.restart(job.id) is None, "it is under way"
+    assert await store.restart(job.id, LOCAL_OWNER) is None, "it is under way"
     await (store.fail(job, FAILURE) if how == "fail" else store.cancelled(job))
-    won = [again for again in await asyncio.gather(*(store.restart(job.id) for _ in range(8))) if again]
+    won = [again for again in await asyncio.gather(*(store.restart(job.id, LOCAL_OWNER) for _ in range(8))) if again]
     assert [(a.state, a.failures, a.cancel_requested, a.started_at, a.finished_at) for a in won] == [
         (JobState.QUEUED, 0, False, None, None)
     ]
@@ -45,12 +46,12 @@ async def test_late_words_of_an_ended_attempt_do_not_queue_its_job_again(store: 
     assert not await store.retry(job, FAILURE, 0)
     assert not await store.hand_back(job)
     assert not await store.start_over(job, FAILURE)
-    now = await store.get(job.id)
+    now = await store.get(job.id, LOCAL_OWNER)
     assert now and now.state is JobState.FAILED
 
 
 async def test_one_of_many_claims_wins(store: JobStore, database_url: str) -> None:
-    await store.create(link())
+    await store.create(link(), LOCAL_OWNER)
     claims = await asyncio.gather(*(store.claim_next() for _ in range(8)))
     assert [claim.job.attempt for claim in claims if claim] == [1]
 
@@ -105,7 +106,7 @@ async def test_r21_zombie_writes_nothing(store: JobStore, database_url: str, wri
     before = await all_events(store, alive)
     assert await getattr(store, write)(zombie, *arguments) is False
     assert await all_events(store, alive) == before
-    now = await store.get(alive.id)
+    now = await store.get(alive.id, LOCAL_OWNER)
     assert now and (now.state, now.attempt) == (JobState.RUNNING, 2)
     assert await store.succeed(alive) is True
 
@@ -115,25 +116,25 @@ async def test_artifact_of_a_fenced_attempt_is_not_visible(store: JobStore, data
     await store.hand_back(zombie)
     file = {"name": "words.json", "key": "a/b", "media_type": "x/y", "size_bytes": 1, "sha256": "0", "levels": None}
     assert not await store.record(zombie, Update("artifact", {"stage": "align"} | file))
-    assert await store.artifacts(zombie.id) == []
+    assert await store.artifacts(zombie.id, LOCAL_OWNER) == []
 
 
 async def test_cancel_of_a_queued_job_is_final_and_frees_the_queue(store: JobStore, database_url: str) -> None:
-    job = await store.create(link())
-    now = await store.cancel(job.id)
+    job = await store.create(link(), LOCAL_OWNER)
+    now = await store.cancel(job.id, LOCAL_OWNER)
     assert now and now.state is JobState.CANCELLED
     assert await store.claim_next() is None
     assert states(await all_events(store, job)) == ["queued", "cancelled"]
 
 
 async def test_lost_job_is_queued_again_and_dead_in_the_end(store: JobStore, database_url: str) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     for attempt in (1, 2, 3):
         assert (await claim_of(store, job.id)).job.attempt == attempt
         assert await store.take_over(60, 3) is None
         lost = await store.take_over(0, 3)
         assert lost and lost.id == job.id
-    now = await store.get(job.id)
+    now = await store.get(job.id, LOCAL_OWNER)
     assert now and now.state is JobState.FAILED and now.problem and now.problem.reason == "CRASHED"
     events = await all_events(store, job)
     assert states(events) == ["queued", "running", "queued", "running", "queued", "running", "failed"]
@@ -143,17 +144,17 @@ async def test_lost_job_is_queued_again_and_dead_in_the_end(store: JobStore, dat
 
 async def test_lost_job_that_was_to_be_cancelled_is(store: JobStore, database_url: str) -> None:
     job = (await new_claim(store)).job
-    await store.cancel(job.id)
+    await store.cancel(job.id, LOCAL_OWNER)
     await store.take_over(0, 3)
-    now = await store.get(job.id)
+    now = await store.get(job.id, LOCAL_OWNER)
     assert now and now.state is JobState.CANCELLED
 
 
 async def test_being_handed_back_is_no_failure(store: JobStore, database_url: str) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     for _ in range(5):
         await store.hand_back((await claim_of(store, job.id)).job)
-    now = await store.get(job.id)
+    now = await store.get(job.id, LOCAL_OWNER)
     assert now and (now.state, now.attempt, now.failures) == (JobState.QUEUED, 5, 0)
 
 

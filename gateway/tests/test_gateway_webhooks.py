@@ -33,6 +33,7 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from singscript_egress.addresses import AllowList
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.database import Pool
 from singscript_gateway.jobs.model import Failure, Job
 from singscript_gateway.jobs.states import JobState
@@ -113,15 +114,15 @@ def webhooks(pool: Pool) -> WebhookStore:
 async def cancelled(store: JobStore, url: str, *secrets: str) -> Job:
     """A job that has ended, and whose webhook is to be told."""
     order = WebhookOrder(url=url, secrets=list(secrets))
-    job = await store.create(link().model_copy(update={"webhook": order}))
-    now = await store.cancel(job.id)
+    job = await store.create(link().model_copy(update={"webhook": order}), LOCAL_OWNER)
+    now = await store.cancel(job.id, LOCAL_OWNER)
     assert now and now.state is JobState.CANCELLED
     return now
 
 
 async def told(webhooks: WebhookStore, job: Job) -> Any:
     """The only delivery of the job's webhook."""
-    found = await webhooks.of_job(job.id)
+    found = await webhooks.of_job(job.id, LOCAL_OWNER)
     assert found and len(found[1]) == 1
     return found[1][0]
 
@@ -152,7 +153,7 @@ async def test_r44_each_end_of_a_job_is_told_as_the_api_shows_it(
             order = LINK | {"webhook": {"url": receiver.url + "/hook?key=K3Y", "secrets": [SECRET]}}
             job_id = UUID((await client.post("/api/jobs", json=order)).json()["id"])
             if end == "cancel":
-                await store.cancel(job_id)
+                await store.cancel(job_id, LOCAL_OWNER)
             else:
                 claim = await claim_of(store, job_id)
                 more = [Failure(reason="NO_SOUND", message="Silent.")] if end == "fail" else []
@@ -175,13 +176,13 @@ async def test_r44_nothing_is_told_of_an_end_that_was_not_written(
     store: JobStore, webhooks: WebhookStore, database_url: str
 ) -> None:
     """The delivery and the end are one transaction: where one cannot be written the other is not."""
-    job = await store.create(link().model_copy(update={"webhook": WebhookOrder(url="http://127.0.0.1/")}))
+    job = await store.create(link().model_copy(update={"webhook": WebhookOrder(url="http://127.0.0.1/")}), LOCAL_OWNER)
     await execute(database_url, "ALTER TABLE webhook_deliveries ADD CONSTRAINT never CHECK (false)")
     with pytest.raises(Exception, match="never"):
-        await store.cancel(job.id)
-    now = await store.get(job.id)
+        await store.cancel(job.id, LOCAL_OWNER)
+    now = await store.get(job.id, LOCAL_OWNER)
     assert now and now.state is JobState.QUEUED
-    found = await webhooks.of_job(job.id)
+    found = await webhooks.of_job(job.id, LOCAL_OWNER)
     assert found and found[1] == []
 
 
@@ -189,10 +190,10 @@ async def test_r44_an_end_is_told_as_it_was_and_each_end_of_a_job_that_is_retrie
     store: JobStore, webhooks: WebhookStore
 ) -> None:
     job = await cancelled(store, "http://127.0.0.1:1/", SECRET)
-    assert await store.restart(job.id)
+    assert await store.restart(job.id, LOCAL_OWNER)
     first = [json.loads(claim.body) for claim in await webhooks.claim(9, 30.0)]
     assert [(one["type"], one["data"]["state"]) for one in first] == [("job.cancelled", "cancelled")]
-    await store.cancel(job.id)
+    await store.cancel(job.id, LOCAL_OWNER)
     second = [json.loads(claim.body) for claim in await webhooks.claim(9, 30.0)]
     assert [one["type"] for one in second] == ["job.cancelled"] and second[0]["timestamp"] > first[0]["timestamp"]
 
@@ -308,7 +309,7 @@ async def test_r44_410_disables_the_webhook(
         job = await cancelled(store, receiver.url, SECRET)
 
         async def disabled() -> bool:
-            found = await webhooks.of_job(job.id)
+            found = await webhooks.of_job(job.id, LOCAL_OWNER)
             return bool(found and found[0].disabled_at) and len(receiver.posts) == 2
 
         await eventually(disabled, "both are disabled")
@@ -319,7 +320,8 @@ async def test_r44_410_disables_the_webhook(
             return not await execute(database_url, "SELECT 1 FROM webhooks WHERE disabled_at IS NULL")
 
         await eventually(all_off, "the operator's is disabled, too")
-        await store.cancel((await store.create(link())).id)
+        job = await store.create(link(), LOCAL_OWNER)
+        await store.cancel(job.id, LOCAL_OWNER)
         assert not await execute(database_url, "SELECT 1 FROM webhook_deliveries WHERE state = 'waiting'")
     assert len(receiver.posts) == 2
 
@@ -413,7 +415,7 @@ async def test_r44_the_operators_webhook_is_told_of_every_job(
             return bool(await execute(database_url, "SELECT 1 FROM webhooks"))
 
         await eventually(known, "the dispatcher has started")
-        job = await ended(store, await store.create(link()))
+        job = await ended(store, await store.create(link(), LOCAL_OWNER))
 
         async def came() -> bool:
             return bool(receiver.posts)
@@ -449,7 +451,7 @@ async def test_a_receiver_that_hangs_slows_no_job(
             return len(receiver.posts) == 3
 
         await eventually(under_way, "they are being sent")
-        assert (await ended(store, await store.create(link()))).state is JobState.SUCCEEDED
+        assert (await ended(store, await store.create(link(), LOCAL_OWNER))).state is JobState.SUCCEEDED
 
 
 # -- plain functions

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from singscript.aligner.v1 import aligner_pb2
 
 from singscript_core import errors
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Job, JobRequest, Karaoke
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
@@ -98,7 +99,7 @@ async def job(store: JobStore, objects: FolderStore, tmp_path: Path, database_ur
 
 async def finished(store: JobStore, objects: FolderStore, folder: Path, database_url: str) -> Job:
     request = JobRequest(url="https://example.org/a.mp3", formats=["srt", "ass"], karaoke=Karaoke(lead_in=True))
-    job = await store.create(request)
+    job = await store.create(request, LOCAL_OWNER)
     claim = await claim_of(store, job.id)
     path = folder / "file"
     for name, content in {"words.json": json.dumps(WORDS), "lyrics.srt": "of the dispatcher"}.items():
@@ -108,7 +109,7 @@ async def finished(store: JobStore, objects: FolderStore, folder: Path, database
         update = Update("artifact", {"stage": "align", "sha256": stored.sha256, "levels": None} | file)
         await store.record(claim.job, update)
     await store.succeed(claim.job)
-    done = await store.get(job.id)
+    done = await store.get(job.id, LOCAL_OWNER)
     assert done
     return done
 
@@ -169,7 +170,7 @@ async def test_a_correction_is_the_next_revision_and_every_file_shows_it(
 async def test_what_the_words_were_before_stays(
     client: httpx.AsyncClient, job: Job, store: JobStore, objects: FolderStore
 ) -> None:
-    before = {a.name: a.key for a in await store.artifacts(job.id)}
+    before = {a.name: a.key for a in await store.artifacts(job.id, LOCAL_OWNER)}
     for revision, text in enumerate(("uno", "eins"), 1):
         assert (await put(client, job, respelled(text), revision)).status_code == 200
     url = f"/api/jobs/{job.id}/words"
@@ -283,7 +284,7 @@ async def test_events_after_the_end_are_told_and_the_stream_still_ends(
 
 
 async def test_only_a_job_that_succeeded_has_words(client: httpx.AsyncClient, store: JobStore) -> None:
-    job = await store.create(JobRequest(url="https://example.org/a.mp3"))
+    job = await store.create(JobRequest(url="https://example.org/a.mp3"), LOCAL_OWNER)
     url = f"/api/jobs/{job.id}"
     for _ in range(2):
         for answer in (
@@ -293,7 +294,7 @@ async def test_only_a_job_that_succeeded_has_words(client: httpx.AsyncClient, st
             await client.post(f"{url}/render", json={"formats": ["srt"]}),
         ):
             is_problem(answer, 409, "JOB_NOT_FINISHED")
-        await store.cancel(job.id)
+        await store.cancel(job.id, LOCAL_OWNER)
     for path in ("words", "words/revisions"):
         is_problem(await client.get(f"/api/jobs/{uuid4()}/{path}"), 404, "JOB_NOT_FOUND")
 
@@ -315,7 +316,7 @@ async def test_what_cannot_be_rendered_changes_nothing(
     status: int,
     reason: str,
 ) -> None:
-    before = await store.artifacts(job.id), await all_events(store, job)
+    before = await store.artifacts(job.id, LOCAL_OWNER), await all_events(store, job)
 
     async def fail() -> None:
         if len(aligner.rendered) == 2:
@@ -323,45 +324,45 @@ async def test_what_cannot_be_rendered_changes_nothing(
 
     aligner.before_render = fail
     assert "secret" not in str(is_problem(await put(client, job, WORDS), status, reason))
-    assert (await store.artifacts(job.id), await all_events(store, job)) == before
+    assert (await store.artifacts(job.id, LOCAL_OWNER), await all_events(store, job)) == before
     assert (await words_of(client, job))[0] == '"1"'
 
 
 async def test_without_an_aligner_nothing_is_changed(
     database_url: str, objects: FolderStore, job: Job, store: JobStore
 ) -> None:
-    before = await store.artifacts(job.id), await all_events(store, job)
+    before = await store.artifacts(job.id, LOCAL_OWNER), await all_events(store, job)
     async with client_of(api_settings(database_url, NOBODY), objects) as client:
         refused = await put(client, job, WORDS)
         assert "aligner" in is_problem(refused, 503, "UPSTREAM_UNAVAILABLE")["detail"]
         assert refused.headers["retry-after"]
         order = {"formats": ["vtt"]}
         is_problem(await client.post(f"/api/jobs/{job.id}/render", json=order), 503, "UPSTREAM_UNAVAILABLE")
-    assert (await store.artifacts(job.id), await all_events(store, job)) == before
+    assert (await store.artifacts(job.id, LOCAL_OWNER), await all_events(store, job)) == before
 
 
 async def test_nothing_is_half_done_when_the_database_refuses(
     client: httpx.AsyncClient, job: Job, store: JobStore, database_url: str
 ) -> None:
-    before = await store.artifacts(job.id), await all_events(store, job)
+    before = await store.artifacts(job.id, LOCAL_OWNER), await all_events(store, job)
     await execute(database_url, "ALTER TABLE job_events ADD CHECK (kind <> 'words')")
     is_problem(await put(client, job, WORDS), 500, "INTERNAL")
-    assert (await store.artifacts(job.id), await all_events(store, job)) == before
-    assert [r.revision for r in await store.revisions(job.id)] == [1]
+    assert (await store.artifacts(job.id, LOCAL_OWNER), await all_events(store, job)) == before
+    assert [r.revision for r in await store.revisions(job.id, LOCAL_OWNER)] == [1]
 
 
 async def test_zombies_write_no_files(store: JobStore, job: Job) -> None:
-    revision = (await store.artifacts(job.id))[0].model_copy(update={"name": "words.json"})
+    revision = (await store.artifacts(job.id, LOCAL_OWNER))[0].model_copy(update={"name": "words.json"})
     since = await store.expect_object(revision.key)
     assert await store.put_files(job, job.formats, [revision], since)
     assert not await store.put_files(job, job.formats, [revision], since)
-    waiting = await store.create(JobRequest(url="https://example.org/a.mp3"))
+    waiting = await store.create(JobRequest(url="https://example.org/a.mp3"), LOCAL_OWNER)
     assert not await store.put_files(waiting, waiting.formats, [revision], since)
 
 
 async def test_jobs_of_before_have_srt(store: JobStore, job: Job, database_url: str) -> None:
     await execute(database_url, "UPDATE jobs SET formats = DEFAULT")
-    now = await store.get(job.id)
+    now = await store.get(job.id, LOCAL_OWNER)
     assert now and now.formats == {"srt": Karaoke()}
 
 

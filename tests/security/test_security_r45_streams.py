@@ -24,6 +24,7 @@ from gateway_testing import (
 )
 
 from singscript_gateway.api import server
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
@@ -34,7 +35,7 @@ MIB = 1024 * 1024
 
 
 async def running(store: JobStore) -> Job:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     return (await claim_of(store, job.id)).job
 
 

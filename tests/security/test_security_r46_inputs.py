@@ -13,6 +13,7 @@ from gateway_testing import link
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.store import JobStore
 
 URL = "https://example.org/song.mp3"
@@ -59,7 +60,7 @@ BODIES: dict[str, bytes] = {
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 async def test_bodies_that_are_no_order(client: httpx.AsyncClient, store: JobStore, body: bytes) -> None:
     refused(await client.post("/api/jobs", content=body, headers=JSON), 422)
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     refused(await client.post(f"/api/jobs/{job.id}/render", content=body, headers=JSON), 409, 422)
     refused(await client.put(f"/api/jobs/{job.id}/words", content=body, headers=JSON | {"If-Match": "*"}), 409, 422)
 
@@ -189,7 +190,7 @@ async def test_names_of_files_do_no_harm(client: httpx.AsyncClient, name: bytes)
 
 
 async def test_ids_that_are_none(client: httpx.AsyncClient, store: JobStore) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     odd = [
         *(
             "x",
@@ -282,7 +283,7 @@ async def test_moments_at_the_ends_of_time(client: httpx.AsyncClient) -> None:
 
 
 async def test_headers_that_make_no_sense(client: httpx.AsyncClient, store: JobStore) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     path = f"/api/jobs/{job.id}/events"
     for number in ("x", "-1", "1.5", "9" * 30, "\xa0", "0x1", ""):
         refused(await client.get(path, headers={b"Last-Event-ID": number.encode("latin-1")}), 422)

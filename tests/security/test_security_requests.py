@@ -17,6 +17,7 @@ import pytest
 from gateway_testing import api_settings, execute, free_address, is_up, link
 
 from singscript_gateway.api import requests, server
+from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.store import JobStore
 from singscript_storage import FolderStore
 
@@ -44,7 +45,7 @@ async def some_answers(client: httpx.AsyncClient, job: str) -> list[httpx.Respon
 async def test_every_answer_has_an_id_and_cannot_be_taken_for_a_page(
     client: httpx.AsyncClient, store: JobStore, database_url: str
 ) -> None:
-    job = str((await store.create(link())).id)
+    job = str((await store.create(link(), LOCAL_OWNER)).id)
     answers = await some_answers(client, job)
     await execute(database_url, "ALTER TABLE artifacts RENAME TO elsewhere")
     answers.append(await client.get(f"/api/jobs/{job}"))
@@ -62,7 +63,7 @@ async def test_every_answer_has_an_id_and_cannot_be_taken_for_a_page(
 async def test_a_defect_tells_its_id_and_nothing_of_the_inside(
     client: httpx.AsyncClient, store: JobStore, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     await execute(database_url, "ALTER TABLE artifacts RENAME TO elsewhere")
     answer = await client.get(f"/api/jobs/{job.id}")
     assert (answer.status_code, answer.json()["reason"]) == (500, "INTERNAL")
@@ -91,7 +92,7 @@ async def test_each_request_is_one_line_of_the_log_without_its_query(
     client: httpx.AsyncClient, store: JobStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     await client.get(f"/api/jobs/{job.id}?key=ss_abc_secret", headers={"Authorization": "Bearer ss_abc_secret"})
     await client.get("/nowhere/ss_abc_secret")
     await client.get("/healthz")
@@ -110,7 +111,7 @@ async def test_each_request_is_one_line_of_the_log_without_its_query(
 async def test_a_body_of_100_mb_is_refused_on_every_route_before_it_is_read(
     client: httpx.AsyncClient, store: JobStore, declared: bool
 ) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     sent = 0
 
     async def body() -> AsyncIterator[bytes]:
@@ -203,7 +204,7 @@ async def test_a_slow_but_steady_body_is_taken(impatient: str) -> None:
 
 
 async def test_an_event_stream_outlives_every_wait(impatient: str, store: JobStore) -> None:
-    job = await store.create(link())
+    job = await store.create(link(), LOCAL_OWNER)
     async with (
         httpx.AsyncClient(base_url=f"http://{impatient}", timeout=30, trust_env=False) as client,
         client.stream("GET", f"/api/jobs/{job.id}/events") as stream,
@@ -211,7 +212,7 @@ async def test_an_event_stream_outlives_every_wait(impatient: str, store: JobSto
         lines = stream.aiter_lines()
         await anext(lines)
         await asyncio.sleep(2.5)
-        await store.cancel(job.id)
+        await store.cancel(job.id, LOCAL_OWNER)
         assert "cancelled" in "".join([line async for line in lines])
 
 

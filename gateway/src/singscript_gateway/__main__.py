@@ -1,4 +1,4 @@
-"""Entry: `python -m singscript_gateway migrate|api|dispatcher`."""
+"""Entry: `python -m singscript_gateway migrate|api|dispatcher|users|keys`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import asyncio
 import logging
 import sys
 
+import psycopg
 from pydantic import ValidationError
 
 from singscript_core.errors import StageError
 from singscript_core.logs import set_up_logging
 from singscript_gateway import database, dispatcher
 from singscript_gateway.api import server
+from singscript_gateway.auth import command
 from singscript_gateway.settings import ApiSettings, DatabaseSettings, DispatcherSettings
 
 logger = logging.getLogger("singscript_gateway")
@@ -21,14 +23,20 @@ logger = logging.getLogger("singscript_gateway")
 def main() -> None:
     """Runs one process of the gateway; exits with 2 when its settings are wrong, with 1 when it cannot go on."""
     parser = argparse.ArgumentParser(prog="python -m singscript_gateway", description=__doc__)
-    parser.add_argument("process", choices=["migrate", "api", "dispatcher"])
-    process = parser.parse_args().process
+    processes = parser.add_subparsers(dest="process", required=True)
+    processes.add_parser("migrate", help="brings the database up to date")
+    processes.add_parser("api", help="REST and server-sent events")
+    processes.add_parser("dispatcher", help="works on jobs")
+    command.add_arguments(processes)
+    arguments = parser.parse_args()
     try:
-        match process:
+        match arguments.process:
             case "migrate":
                 _migrate(DatabaseSettings())  # pyright: ignore[reportCallIssue]  (filled from the environment)
             case "api":
                 _api(ApiSettings())  # pyright: ignore[reportCallIssue]
+            case "users" | "keys":
+                _administer(arguments, DatabaseSettings())  # pyright: ignore[reportCallIssue]
             case _:
                 _dispatch(DispatcherSettings())  # pyright: ignore[reportCallIssue]
     except ValidationError as error:
@@ -50,6 +58,17 @@ def _migrate(settings: DatabaseSettings) -> None:
 def _api(settings: ApiSettings) -> None:
     set_up_logging("gateway", settings.log_level)
     server.serve(settings)
+
+
+def _administer(arguments: argparse.Namespace, settings: DatabaseSettings) -> None:
+    try:
+        asyncio.run(command.run(arguments, settings.database_url))
+    except psycopg.OperationalError as error:
+        print(f"The database does not answer: {str(error).strip()}", file=sys.stderr)
+        sys.exit(1)
+    except psycopg.errors.UndefinedTable:
+        print("The database is not up to date. Run `python -m singscript_gateway migrate`.", file=sys.stderr)
+        sys.exit(1)
 
 
 def _dispatch(settings: DispatcherSettings) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+from typing import Literal
+
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -70,6 +73,18 @@ class ApiSettings(LeaseSettings):
     )
     sse_heartbeat_s: float = Field(default=15.0, gt=0, description="A comment keeps a silent event stream open.")
     drain_s: float = Field(default=20.0, ge=0, description="How long running requests may go on after SIGTERM.")
+    auth: Literal["keys", "off"] = Field(
+        default="keys", description="`off`: whoever can connect may do everything; only on a loopback address."
+    )
+
+    @model_validator(mode="after")
+    def _off_is_for_one_machine(self) -> ApiSettings:
+        if self.auth == "off" and not _is_loopback(self.listen):
+            raise ValueError(
+                "SINGSCRIPT_AUTH=off lets whoever can connect do everything, so SINGSCRIPT_LISTEN must be a loopback "
+                "address, such as 127.0.0.1:8080. Leave SINGSCRIPT_AUTH out to serve others, and make them keys."
+            )
+        return self
 
     @field_validator("cors_origins")
     @classmethod
@@ -131,6 +146,14 @@ class DispatcherSettings(LeaseSettings):
         if self.webhook_url and not self.webhook_secrets:
             raise ValueError("SINGSCRIPT_WEBHOOK_URL needs SINGSCRIPT_WEBHOOK_SECRET.")
         return self
+
+
+def _is_loopback(listen: str) -> bool:
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _parts(secret: SecretStr) -> list[str]:

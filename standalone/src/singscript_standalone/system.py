@@ -107,7 +107,7 @@ def running(
             _child(folder, "migrate", ("singscript_gateway", "migrate"), gateway).run_to_end(START_S)
             say("starting the gateway")
             url = f"http://127.0.0.1:{port or free_port()}"
-            listen = {"SINGSCRIPT_LISTEN": url.removeprefix("http://")}
+            listen = {"SINGSCRIPT_LISTEN": url.removeprefix("http://"), "SINGSCRIPT_AUTH": "off"}
             api = _child(folder, "gateway", ("singscript_gateway", "api"), gateway | listen)
             worker = {"SINGSCRIPT_DISPATCHER_CONCURRENCY": DISPATCHER_CONCURRENCY}
             worker |= {f"SINGSCRIPT_{name.upper()}": services[name] for name in ("separator", "transcriber")}

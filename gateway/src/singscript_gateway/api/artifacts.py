@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
-from singscript_gateway.api.gateway import GatewayDep, JobDep, read_object
+from singscript_gateway.api.gateway import GatewayDep, JobDep, needs, read_object
 from singscript_gateway.api.problems import Problem, ProblemError, problem_of, problem_response
 from singscript_gateway.api.shapes import JobResult, artifact_shape
 from singscript_gateway.jobs.model import RESULT_NAME, Artifact
@@ -26,6 +26,7 @@ _SHOWN = re.compile(r"(audio|video)/[\w.+-]+|application/json|text/plain|applica
 
 @router.get(
     "/api/jobs/{job_id}/result",
+    dependencies=[needs("jobs:read")],
     summary="The words of a job that succeeded",
     response_model=JobResult,
     responses={
@@ -46,7 +47,7 @@ async def get_result(gateway: GatewayDep, job: JobDep) -> JobResult | Response:
     if job.state is not JobState.SUCCEEDED:
         detail = f"The job is {job.state}; its result comes when it has succeeded."
         raise ProblemError(409, "JOB_NOT_FINISHED", detail, state=job.state)
-    artifacts = await gateway.store.artifacts(job.id)
+    artifacts = await gateway.store.artifacts(job.id, job.owner)
     key = next(a.key for a in artifacts if a.name == RESULT_NAME)
     words = json.loads(await asyncio.to_thread(read_object, gateway.objects, key))
     return JobResult(id=job.id, words=words, artifacts=[artifact_shape(job.id, a) for a in artifacts])
@@ -54,6 +55,7 @@ async def get_result(gateway: GatewayDep, job: JobDep) -> JobResult | Response:
 
 @router.get(
     "/api/jobs/{job_id}/artifacts/{name}",
+    dependencies=[needs("jobs:read")],
     summary="A file that a job made",
     response_class=StreamingResponse,
     responses={
@@ -72,7 +74,7 @@ async def get_artifact(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Such as `vocals.flac`, `drums.mp3`, `words.json`, `lyrics.srt`. Also before the job has ended."""
-    artifact = next((a for a in await gateway.store.artifacts(job.id) if a.name == name), None)
+    artifact = next((a for a in await gateway.store.artifacts(job.id, job.owner) if a.name == name), None)
     if artifact is None:
         raise ProblemError(
             404, "ARTIFACT_NOT_FOUND", "The job has no file of this name. Its artifacts are listed in it."

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import psycopg
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
-from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep
+from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, needs
 from singscript_gateway.api.problems import Problem
 from singscript_gateway.api.shapes import event_data
+from singscript_gateway.auth.authenticator import Unauthenticated
 from singscript_gateway.jobs.listen import POLL_S, pause
 from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.states import JobState
@@ -26,12 +27,15 @@ router = APIRouter(tags=["jobs"])
 
 # What each reader that does not read makes the process hold.
 _PAGE = 100
+# How often the key of a stream is looked at.
+JUDGE_EVERY_S = 15.0
 _MAX_SEQ = 2**63 - 1
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 @router.get(
     "/api/jobs/{job_id}/events",
+    dependencies=[needs("jobs:read")],
     summary="Watch a job",
     response_class=StreamingResponse,
     responses={
@@ -53,6 +57,7 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     },
 )
 async def watch_job(
+    request: Request,
     gateway: GatewayDep,
     job: JobDep,
     last_event_id: Annotated[
@@ -63,24 +68,34 @@ async def watch_job(
     """Each event has a number (`id`), a kind (`event`) and JSON data with `at`, `attempt` and what the kind has:
     `state`, `stage`, `progress`, `warning`, `engine`, `usage`, `artifact`, `media`, `lyrics`, `segment`, `dropped`,
     `line`, `unmatched`, and `words` when somebody corrected them.
-    The stream ends when the job has and all is told. Comments keep it open in between.
+    The stream ends when the job has and all is told, or the key has ended. Comments keep it open in between.
     """
     start = after if last_event_id is None else last_event_id
     if job.state.final and start >= job.last_seq:
         # Tells an EventSource not to come back.
         return Response(status_code=204)
-    return StreamingResponse(_stream(gateway, job, start), media_type="text/event-stream", headers=_HEADERS)
+    return StreamingResponse(
+        _stream(gateway, job, start, request.headers.get("authorization")),
+        media_type="text/event-stream",
+        headers=_HEADERS,
+    )
 
 
-async def _stream(gateway: Gateway, job: Job, after: int) -> AsyncIterator[bytes]:
+async def _stream(gateway: Gateway, job: Job, after: int, authorization: str | None) -> AsyncIterator[bytes]:
     yield format_sse_event(data_str=None, retry=2000)
-    sent_at_s = time.monotonic()
+    sent_at_s = judged_at_s = time.monotonic()
     ended = job.state.final
     with gateway.events.waiting(str(job.id)) as changed:
         while not gateway.closing.is_set():
             try:
-                events = await gateway.store.events_after(job.id, after, _PAGE)
+                if time.monotonic() - judged_at_s >= JUDGE_EVERY_S:
+                    await gateway.authenticator.principal(authorization)
+                    judged_at_s = time.monotonic()
+                events = await gateway.store.events_after(job.id, job.owner, after, _PAGE)
                 all_read = len(events) < _PAGE
+            except Unauthenticated:
+                logger.info("the key of an event stream has ended")
+                return
             except psycopg.OperationalError as error:
                 logger.warning("the events wait for the database: %s", str(error).strip())
                 events, all_read = [], False

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import HTTPBearer, SecurityScopes
 from singscript.aligner.v1 import aligner_pb2_grpc
 
 from singscript_core import logs
-from singscript_gateway.api.problems import ProblemError
+from singscript_gateway.api.problems import Problem, ProblemError
 from singscript_gateway.api.removal import Remover
+from singscript_gateway.auth import audit
+from singscript_gateway.auth.authenticator import Authenticator, ScopeMissing
+from singscript_gateway.auth.model import Principal, Scope
+from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.jobs.listen import Listener
 from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.store import JobStore
@@ -30,6 +35,8 @@ class Gateway:
     """
 
     settings: ApiSettings
+    accounts: AccountStore
+    authenticator: Authenticator
     store: JobStore
     webhooks: WebhookStore
     objects: ObjectStore
@@ -46,12 +53,57 @@ def _gateway(request: Request) -> Gateway:
 GatewayDep = Annotated[Gateway, Depends(_gateway)]
 
 
+_BEARER = HTTPBearer(
+    scheme_name="key",
+    description="An API key, `ss_<id>_<secret>`, or a token of the OIDC issuer where one is set.",
+    auto_error=False,
+)
+# What every route may answer that needs to know who asks.
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {
+        "model": Problem,
+        "description": "UNAUTHENTICATED; with a key that is right: KEY_EXPIRED, KEY_REVOKED, USER_DISABLED",
+        "headers": {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
+    },
+    403: {"model": Problem, "description": "SCOPE_MISSING: `scope` is the one that the key would need"},
+}
+
+
+async def _principal(request: Request, gateway: GatewayDep, _: Annotated[object, Security(_BEARER)]) -> Principal:
+    """Who asks; raises Unauthenticated."""
+    audit.address.set(request.client.host if request.client else None)
+    principal = await gateway.authenticator.principal(request.headers.get("authorization"))
+    audit.key_id.set(principal.key_id)
+    return principal
+
+
+PrincipalDep = Annotated[Principal, Depends(_principal)]
+
+
+async def _allowed(needed: SecurityScopes, principal: PrincipalDep) -> None:
+    for scope in needed.scopes:
+        if scope not in principal.scopes:
+            raise ScopeMissing(scope)
+
+
+def needs(scope: Scope) -> Any:
+    """A dependency of a route: who asks has `scope`. Judged before anything else of the request is."""
+    return Security(_allowed, scopes=[scope])
+
+
 async def current_job(
-    gateway: GatewayDep, job_id: Annotated[UUID, Path(description="What `POST /api/jobs` gave.")]
+    gateway: GatewayDep,
+    principal: PrincipalDep,
+    job_id: Annotated[UUID, Path(description="What `POST /api/jobs` gave.")],
 ) -> Job:
-    """The job as it is now; raises ProblemError JOB_NOT_FOUND."""
+    """Raises ProblemError JOB_NOT_FOUND."""
     logs.job_id.set(str(job_id))
-    job = await gateway.store.get(job_id)
+    return await found_job(gateway, job_id, principal.owner)
+
+
+async def found_job(gateway: Gateway, job_id: UUID, owner: str) -> Job:
+    """The job as it is now; raises ProblemError JOB_NOT_FOUND, also where it is somebody else's."""
+    job = await gateway.store.get(job_id, owner)
     if job is None:
         raise ProblemError(404, "JOB_NOT_FOUND", "There is no job with this id.")
     return job

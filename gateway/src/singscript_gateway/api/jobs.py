@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from singscript_core import logs
-from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep
+from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, PrincipalDep, needs
 from singscript_gateway.api.problems import Problem, ProblemError, invalid_input, problem_response
 from singscript_gateway.api.shapes import (
     CreatedJob,
@@ -29,7 +29,7 @@ from singscript_gateway.api.shapes import (
     job_summary,
 )
 from singscript_gateway.api.uploads import Form, ReceivedFile, received_form, received_text
-from singscript_gateway.jobs.model import LOCAL_OWNER, Job, JobOptions, JobRequest, Upload
+from singscript_gateway.jobs.model import Job, JobOptions, JobRequest, Upload
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import Answer, Keyed
 from singscript_gateway.jobs.transaction import ObjectRemoved
@@ -56,6 +56,7 @@ def _form_schema() -> dict[str, Any]:
 @router.post(
     "",
     status_code=202,
+    dependencies=[needs("jobs:write")],
     summary="Create a job",
     response_model=CreatedJob,
     responses={
@@ -78,6 +79,7 @@ def _form_schema() -> dict[str, Any]:
 async def create_job(
     request: Request,
     gateway: GatewayDep,
+    principal: PrincipalDep,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -95,10 +97,12 @@ async def create_job(
         match request.headers.get("content-type", "").partition(";")[0].strip().lower():
             case "application/json":
                 order = CreateJob.model_validate_json(await received_text(request))
-                answer = await _create(gateway, JobRequest(**order.model_dump()), None, idempotency_key)
+                answer = await _create(
+                    gateway, principal.owner, JobRequest(**order.model_dump()), None, idempotency_key
+                )
             case "multipart/form-data":
                 async with received_form(request, gateway.settings.max_upload_bytes) as form:
-                    answer = await _create(gateway, _form_request(form), form.file, idempotency_key)
+                    answer = await _create(gateway, principal.owner, _form_request(form), form.file, idempotency_key)
             case _:
                 detail = "Send application/json with a link, or multipart/form-data with a file."
                 raise ProblemError(415, "UNSUPPORTED_MEDIA_TYPE", detail)
@@ -110,15 +114,22 @@ async def create_job(
     return Response(answer.body, status_code=202, headers=headers, media_type="application/json")
 
 
-@router.get("", summary="List jobs, newest first", response_model=JobList, responses={422: {"model": Problem}})
+@router.get(
+    "",
+    dependencies=[needs("jobs:read")],
+    summary="List jobs, newest first",
+    response_model=JobList,
+    responses={422: {"model": Problem}},
+)
 async def list_jobs(
     gateway: GatewayDep,
+    principal: PrincipalDep,
     state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=100)] = None,
 ) -> JobList:
     before = _number(cursor) if cursor else None
-    jobs = await gateway.store.list_jobs(state=state, before=before, limit=limit + 1)
+    jobs = await gateway.store.list_jobs(principal.owner, state=state, before=before, limit=limit + 1)
     page = jobs[:limit]
     return JobList(
         jobs=[JobSummary.model_validate(job_summary(job)) for job in page],
@@ -126,7 +137,9 @@ async def list_jobs(
     )
 
 
-@router.get("/{job_id}", summary="A job", response_model=JobDetails, responses=_NOT_FOUND)
+@router.get(
+    "/{job_id}", dependencies=[needs("jobs:read")], summary="A job", response_model=JobDetails, responses=_NOT_FOUND
+)
 async def get_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
     """Its state, stages, warnings and files."""
     return await _details(gateway, job)
@@ -134,6 +147,7 @@ async def get_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
 
 @router.post(
     "/{job_id}/cancel",
+    dependencies=[needs("jobs:write")],
     summary="Cancel a job",
     response_model=JobDetails,
     responses=_NOT_FOUND
@@ -145,7 +159,7 @@ async def get_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
 )
 async def cancel_job(gateway: GatewayDep, job: JobDep, response: Response) -> JobDetails:
     """May be repeated. The job and what it made stay until it is deleted."""
-    now = await gateway.store.cancel(job.id) or job
+    now = await gateway.store.cancel(job.id, job.owner) or job
     if now.state.final and now.state is not JobState.CANCELLED:
         raise ProblemError(
             409, "JOB_FINISHED", f"The job has {now.state}; there is nothing to cancel.", state=now.state
@@ -159,6 +173,7 @@ async def cancel_job(gateway: GatewayDep, job: JobDep, response: Response) -> Jo
 @router.post(
     "/{job_id}/retry",
     status_code=202,
+    dependencies=[needs("jobs:write")],
     summary="Retry a job",
     response_model=JobDetails,
     responses=_NOT_FOUND
@@ -166,9 +181,9 @@ async def cancel_job(gateway: GatewayDep, job: JobDep, response: Response) -> Jo
 )
 async def retry_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
     """Queues a job that has failed or was cancelled. What it has stored of the stages before is not done again."""
-    now = await gateway.store.restart(job.id)
+    now = await gateway.store.restart(job.id, job.owner)
     if now is None:
-        now = await gateway.store.get(job.id) or job
+        now = await gateway.store.get(job.id, job.owner) or job
         if now.state is JobState.SUCCEEDED:
             raise ProblemError(409, "JOB_SUCCEEDED", "The job has succeeded; there is nothing to retry.")
         raise ProblemError(409, "JOB_NOT_ENDED", f"The job is {now.state}. Wait for its end, or cancel it first.")
@@ -179,6 +194,7 @@ async def retry_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
 @router.delete(
     "/{job_id}",
     status_code=204,
+    dependencies=[needs("jobs:write")],
     summary="Delete a job that has ended, with its files",
     responses=_NOT_FOUND
     | {
@@ -190,7 +206,7 @@ async def delete_job(gateway: GatewayDep, job: JobDep) -> None:
     """Its upload, its files and every revision of its words go, too, save what other jobs have in common with it.
     What it has spent stays in `GET /api/usage`.
     """
-    now = await gateway.store.delete(job.id) or job
+    now = await gateway.store.delete(job.id, job.owner) or job
     if not now.state.final:
         detail = f"The job is {now.state}. Cancel it with POST /api/jobs/{job.id}/cancel; delete it when it has ended."
         raise ProblemError(409, "JOB_NOT_FINISHED", detail, state=now.state)
@@ -202,21 +218,23 @@ async def _details(gateway: Gateway, job: Job) -> JobDetails:
     return job_details(job, *await gateway.store.details(job))
 
 
-async def _create(gateway: Gateway, order: JobRequest, file: ReceivedFile | None, key: str | None) -> Answer:
+async def _create(
+    gateway: Gateway, owner: str, order: JobRequest, file: ReceivedFile | None, key: str | None
+) -> Answer:
     """Makes the job, and stores its file before that; or finds the answer that was given to the same key.
 
     Raises:
         IdempotencyKeyReused: the key was sent with another job.
         ObjectRemoved: the file was removed with another job, again and again.
     """
-    keyed = Keyed(LOCAL_OWNER, key, _digest(order)) if key else None
+    keyed = Keyed(owner, key, _digest(order)) if key else None
     if keyed and (kept := await gateway.store.answer(keyed)):
         return kept
     tries = 1
     while True:
         try:
             since = await _store(gateway, order.upload.key, file) if order.upload and file else None
-            return await _insert(gateway, order, keyed, since)
+            return await _insert(gateway, owner, order, keyed, since)
         except ObjectRemoved:
             if tries == _STORE_TRIES:
                 raise
@@ -224,11 +242,13 @@ async def _create(gateway: Gateway, order: JobRequest, file: ReceivedFile | None
         await asyncio.sleep(_STORE_PAUSE_S)
 
 
-async def _insert(gateway: Gateway, order: JobRequest, keyed: Keyed | None, since: datetime | None) -> Answer:
+async def _insert(
+    gateway: Gateway, owner: str, order: JobRequest, keyed: Keyed | None, since: datetime | None
+) -> Answer:
     if keyed:
         return await gateway.store.create_once(order, keyed, _body, since)
-    job = await gateway.store.create(order, since)
-    return Answer(job.id, _body(job, await gateway.webhooks.secret_of(job.id)), repeated=False)
+    job = await gateway.store.create(order, owner, since)
+    return Answer(job.id, _body(job, await gateway.webhooks.secret_of(job.id, owner)), repeated=False)
 
 
 def _body(job: Job, webhook_secret: str | None) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from singscript_core.errors import StageError
+from singscript_gateway.auth.authenticator import ScopeMissing, Unauthenticated
 from singscript_gateway.jobs.model import Failure
 from singscript_serving.status import status_code
 
@@ -128,6 +129,14 @@ def add_handlers(app: FastAPI) -> None:
         headers = {"Retry-After": str(max(1, round(error.retry_after_s or 2)))} if status == 503 else None
         return problem_response(problem(status, error.reason, error.message, **error.metadata), headers)
 
+    async def on_unauthenticated(_: Request, error: Unauthenticated) -> JSONResponse:
+        return problem_response(problem(401, error.reason, error.message), {"WWW-Authenticate": "Bearer"})
+
+    async def on_scope_missing(_: Request, error: ScopeMissing) -> JSONResponse:
+        challenge = f'Bearer error="insufficient_scope", scope="{error.metadata["scope"]}"'
+        body = problem(403, error.reason, error.message, **error.metadata)
+        return problem_response(body, {"WWW-Authenticate": challenge})
+
     async def on_validation(_: Request, error: RequestValidationError) -> JSONResponse:
         if any(e["loc"][0] == "path" for e in error.errors()):
             return problem_response(problem(404, "JOB_NOT_FOUND", "There is no job with this id."))
@@ -155,6 +164,8 @@ def add_handlers(app: FastAPI) -> None:
 
     # Starlette types every handler as one of any Exception.
     app.add_exception_handler(ProblemError, on_problem)  # pyright: ignore[reportArgumentType]
+    app.add_exception_handler(Unauthenticated, on_unauthenticated)  # pyright: ignore[reportArgumentType]
+    app.add_exception_handler(ScopeMissing, on_scope_missing)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(StageError, on_stage_error)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(RequestValidationError, on_validation)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(HTTPException, on_http)  # pyright: ignore[reportArgumentType]

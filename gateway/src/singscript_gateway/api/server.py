@@ -17,11 +17,13 @@ from singscript_core.errors import InvalidInput
 from singscript_gateway.api import artifacts, events, health, jobs, usage, webhooks, words
 from singscript_gateway.api.cors import add_cors, origins
 from singscript_gateway.api.docs import add_docs
-from singscript_gateway.api.gateway import Gateway
+from singscript_gateway.api.gateway import REFUSALS, Gateway
 from singscript_gateway.api.openapi import add_document
 from singscript_gateway.api.problems import add_handlers
 from singscript_gateway.api.removal import Remover, Retention
 from singscript_gateway.api.requests import Defects, Requests
+from singscript_gateway.auth.authenticator import Authenticator
+from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import make_pool
 from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.store import JobStore
@@ -57,9 +59,20 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             store = JobStore(pool)
             aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
             webhooks_store = WebhookStore(pool)
+            accounts = AccountStore(pool)
+            authenticator = Authenticator(accounts, off=settings.auth == "off")
             async with Remover(store, objects, _retention(settings)).running() as remover:
                 app.state.gateway = Gateway(
-                    settings, store, webhooks_store, objects, remover, listener, aligner, asyncio.Event()
+                    settings,
+                    accounts,
+                    authenticator,
+                    store,
+                    webhooks_store,
+                    objects,
+                    remover,
+                    listener,
+                    aligner,
+                    asyncio.Event(),
                 )
                 yield
 
@@ -79,8 +92,9 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     add_cors(app, origins(settings.cors_origins))
     app.add_middleware(Requests)
     add_document(app)
-    for part in (jobs, events, artifacts, words, webhooks, usage, health):
-        app.include_router(part.router)
+    for part in (jobs, events, artifacts, words, webhooks, usage):
+        app.include_router(part.router, responses=REFUSALS)
+    app.include_router(health.router)
     return app
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from singscript_gateway.api.gateway import GatewayDep, JobDep
+from singscript_gateway.api.gateway import GatewayDep, JobDep, needs
 from singscript_gateway.api.problems import Problem, ProblemError
 from singscript_gateway.webhooks.model import Delivery, origin
 
@@ -24,12 +24,13 @@ class WebhookShape(BaseModel):
 
 @router.get(
     "/{job_id}/webhook",
+    dependencies=[needs("jobs:read")],
     summary="What a job's webhook was told",
     responses={404: {"model": Problem, "description": "JOB_NOT_FOUND, WEBHOOK_NOT_FOUND"}},
 )
 async def get_webhook(gateway: GatewayDep, job: JobDep) -> WebhookShape:
     """The webhook that the job was created with; the operator's, which is told of every job, is not shown."""
-    found = await gateway.webhooks.of_job(job.id)
+    found = await gateway.webhooks.of_job(job.id, job.owner)
     if found is None:
         raise ProblemError(404, "WEBHOOK_NOT_FOUND", "The job was created without a webhook.")
     webhook, deliveries = found

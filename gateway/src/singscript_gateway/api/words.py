@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import ValidationError
 
-from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, current_job, read_object
+from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, found_job, needs, read_object
 from singscript_gateway.api.problems import MAX_ERRORS, Problem, ProblemError, invalid_input, problem_response
 from singscript_gateway.api.shapes import (
     RenderedFiles,
@@ -69,6 +69,7 @@ FinishedJobDep = Annotated[Job, Depends(_finished)]
 
 @router.get(
     "/words",
+    dependencies=[needs("jobs:read")],
     summary="The words of a job that succeeded, as they stand",
     response_class=Response,
     responses={200: {"description": "words.json.", "content": {_MEDIA_TYPE: {}}, "headers": _ETAG}, **_NOT_THERE},
@@ -79,7 +80,7 @@ async def get_words(
     revision: Annotated[int | None, Query(ge=1, description="An older state of them.")] = None,
 ) -> Response:
     """Its `ETag` is what a correction needs in `If-Match`."""
-    revisions = await gateway.store.revisions(job.id)
+    revisions = await gateway.store.revisions(job.id, job.owner)
     wanted = revisions[-1] if revision is None else next((r for r in revisions if r.revision == revision), None)
     if wanted is None:
         detail = f"The words have {len(revisions)} revisions; there is no number {revision}."
@@ -88,14 +89,21 @@ async def get_words(
     return Response(content, media_type=_MEDIA_TYPE, headers={"ETag": _etag(wanted.revision)})
 
 
-@router.get("/words/revisions", summary="What the words were before", response_model=RevisionList, responses=_NOT_THERE)
+@router.get(
+    "/words/revisions",
+    dependencies=[needs("jobs:read")],
+    summary="What the words were before",
+    response_model=RevisionList,
+    responses=_NOT_THERE,
+)
 async def list_revisions(gateway: GatewayDep, job: FinishedJobDep) -> RevisionList:
-    revisions = await gateway.store.revisions(job.id)
+    revisions = await gateway.store.revisions(job.id, job.owner)
     return RevisionList(revisions=[RevisionShape(**r.model_dump(exclude={"key"})) for r in revisions])
 
 
 @router.put(
     "/words",
+    dependencies=[needs("jobs:write")],
     summary="Correct the words",
     response_model=RenderedFiles,
     responses={
@@ -138,11 +146,12 @@ async def put_words(
             logger.info("words corrected", extra={"revision": standing.revision + 1})
             return _answer(job, standing.revision + 1, stored)
         # The words were corrected meanwhile, or other files were made.
-        job = await current_job(gateway, job.id)
+        job = await found_job(gateway, job.id, job.owner)
 
 
 @router.post(
     "/render",
+    dependencies=[needs("jobs:write")],
     summary="Make more subtitle files",
     response_model=RenderedFiles,
     responses={
@@ -160,12 +169,12 @@ async def render(gateway: GatewayDep, job: FinishedJobDep, order: RenderOrder) -
         stored, since = await _store(gateway, standing, files)
         if await gateway.store.put_files(job, job.formats | wanted, stored, since):
             return _answer(job, standing.revision, stored)
-        job = await current_job(gateway, job.id)
+        job = await found_job(gateway, job.id, job.owner)
 
 
 async def _words(gateway: Gateway, job: Job) -> tuple[Revision, dict[str, Any]]:
     """The words that stand."""
-    standing = (await gateway.store.revisions(job.id))[-1]
+    standing = (await gateway.store.revisions(job.id, job.owner))[-1]
     return standing, json.loads(await asyncio.to_thread(read_object, gateway.objects, standing.key))
 
 

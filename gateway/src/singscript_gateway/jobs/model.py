@@ -64,8 +64,6 @@ Formats = Annotated[
 
 # The file that a job's result is.
 RESULT_NAME = "words.json"
-# Whose all jobs are until there are accounts.
-LOCAL_OWNER = "local"
 
 
 class Karaoke(BaseModel):

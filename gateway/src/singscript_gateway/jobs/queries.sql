@@ -1,8 +1,9 @@
 -- Every statement on the jobs' tables. Format: a line with the name between dashes, then the statement.
--- Conditions on states come as parameters from states.py.
+-- Conditions on states come as parameters from states.py. What is asked for a user names the owner.
 
 -- insert_job --
-INSERT INTO jobs (id, request, formats, priority) VALUES (%(id)s, %(request)s, %(formats)s, %(priority)s)
+INSERT INTO jobs (id, owner, request, formats, priority)
+VALUES (%(id)s, %(owner)s, %(request)s, %(formats)s, %(priority)s)
 
 -- make_due --
 -- Dispatchers look for themselves when a delay is over.
@@ -85,7 +86,7 @@ RETURNING *
 UPDATE jobs
    SET state = 'queued', failures = 0, refusals = 0, worked_s = 0, problem = NULL, cancel_requested = false,
        started_at = NULL, finished_at = NULL
- WHERE id = %(id)s AND finished_at IS NOT NULL AND state = ANY(%(before)s)
+ WHERE id = %(id)s AND owner = %(owner)s AND finished_at IS NOT NULL AND state = ANY(%(before)s)
 RETURNING *
 
 -- finish_job --
@@ -99,12 +100,12 @@ RETURNING *
 -- cancel_queued_job --
 UPDATE jobs
    SET state = 'cancelled', finished_at = now(), cancel_requested = true
- WHERE id = %(id)s AND state = 'queued' AND state = ANY(%(before)s)
+ WHERE id = %(id)s AND owner = %(owner)s AND state = 'queued' AND state = ANY(%(before)s)
 RETURNING *
 
 -- request_cancel --
 UPDATE jobs SET cancel_requested = true
- WHERE id = %(id)s AND state = 'running'
+ WHERE id = %(id)s AND owner = %(owner)s AND state = 'running'
 RETURNING pg_notify('singscript_cancel', '')
 
 -- hold_attempt --
@@ -180,9 +181,13 @@ SELECT engine, model, sum(audio_s) AS audio_s, sum(requests) AS requests,
 -- get_job --
 SELECT * FROM jobs WHERE id = %(id)s
 
+-- find_job --
+SELECT * FROM jobs WHERE id = %(id)s AND owner = %(owner)s
+
 -- list_jobs --
 SELECT * FROM jobs
- WHERE (%(state)s::text IS NULL OR state = %(state)s) AND (%(before)s::bigint IS NULL OR number < %(before)s)
+ WHERE owner = %(owner)s AND (%(state)s::text IS NULL OR state = %(state)s)
+   AND (%(before)s::bigint IS NULL OR number < %(before)s)
  ORDER BY number DESC
  LIMIT %(limit)s
 
@@ -195,21 +200,25 @@ SELECT stage FROM stages
  ORDER BY position
 
 -- get_artifacts --
-SELECT * FROM artifacts WHERE job_id = %(id)s ORDER BY created_at, name
+SELECT artifacts.* FROM artifacts JOIN jobs ON jobs.id = job_id
+ WHERE job_id = %(id)s AND owner = %(owner)s
+ ORDER BY artifacts.created_at, name
 
 -- get_revisions --
 -- Those that were replaced, and the one that stands.
-SELECT revision, key, created_at FROM replaced_words WHERE job_id = %(id)s
+SELECT revision, key, replaced_words.created_at
+  FROM replaced_words JOIN jobs ON jobs.id = job_id
+ WHERE job_id = %(id)s AND owner = %(owner)s
  UNION ALL
 SELECT jobs.words_revision, artifacts.key, artifacts.created_at
   FROM jobs JOIN artifacts ON artifacts.job_id = jobs.id AND artifacts.name = %(words)s
- WHERE jobs.id = %(id)s
+ WHERE jobs.id = %(id)s AND owner = %(owner)s
  ORDER BY revision
 
 -- hold_files --
 -- Locks a job that has succeeded, for new files of it; no row when anything has happened since `last_seq`.
 UPDATE jobs SET formats = %(formats)s, words_revision = words_revision + %(corrections)s
- WHERE id = %(id)s AND state = 'succeeded' AND last_seq = %(last_seq)s
+ WHERE id = %(id)s AND owner = %(owner)s AND state = 'succeeded' AND last_seq = %(last_seq)s
 RETURNING words_revision
 
 -- keep_words --
@@ -224,7 +233,7 @@ SELECT data FROM job_events
 
 -- events_after --
 SELECT seq, attempt, kind, data, at FROM job_events
- WHERE job_id = %(id)s AND seq > %(after)s
+ WHERE job_id = %(id)s AND seq > %(after)s AND EXISTS (SELECT FROM jobs WHERE id = %(id)s AND owner = %(owner)s)
  ORDER BY seq
  LIMIT %(limit)s
 
@@ -250,7 +259,7 @@ SELECT digest, job_id, body FROM idempotency_keys
  WHERE owner = %(owner)s AND key = %(key)s AND created_at >= now() - make_interval(secs => %(kept_s)s)
 
 -- hold_job --
-SELECT * FROM jobs WHERE id = %(id)s FOR UPDATE
+SELECT * FROM jobs WHERE id = %(id)s AND owner = %(owner)s FOR UPDATE
 
 -- release_objects --
 -- Before the job goes. In the order of the keys: two of them may share some.
@@ -364,7 +373,7 @@ ON CONFLICT ((true)) WHERE job_id IS NULL DO UPDATE
 DELETE FROM webhooks WHERE job_id IS NULL
 
 -- get_webhook --
-SELECT * FROM webhooks WHERE job_id = %(id)s
+SELECT webhooks.* FROM webhooks JOIN jobs ON jobs.id = job_id WHERE job_id = %(id)s AND owner = %(owner)s
 
 -- webhooks_to_tell --
 SELECT id FROM webhooks WHERE (job_id = %(id)s OR job_id IS NULL) AND disabled_at IS NULL

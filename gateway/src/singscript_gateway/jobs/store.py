@@ -14,6 +14,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from singscript_core.errors import InvalidInput
+from singscript_gateway.auth import audit
 from singscript_gateway.database import Pool, expected_migrations
 from singscript_gateway.jobs import kept
 from singscript_gateway.jobs.model import (
@@ -118,16 +119,16 @@ class JobStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    # -- for the API
+    # -- for users, each of whom finds only what is theirs
 
-    async def create(self, request: JobRequest, since: datetime | None = None) -> Job:
+    async def create(self, request: JobRequest, owner: str, since: datetime | None = None) -> Job:
         """A new job, queued and due; `since` is what `expect_object` said of its upload.
 
         Raises:
             ObjectRemoved: the upload has to be stored again.
         """
         async with self._transaction() as tx:
-            return await self._create(tx, request, since)
+            return await self._create(tx, request, owner, since)
 
     async def create_once(
         self,
@@ -151,8 +152,8 @@ class JobStore:
                 kept = await _kept_answer(tx, keyed)
                 assert kept is not None
                 return kept
-            job = await self._create(tx, request, since)
-            webhook = await tx.first("get_webhook", id=job.id)
+            job = await self._create(tx, request, keyed.owner, since)
+            webhook = await tx.first("get_webhook", id=job.id, owner=keyed.owner)
             answer = Answer(job.id, body(job, webhook["secrets"][0] if webhook else None), repeated=False)
             await tx.run("keep_answer", owner=keyed.owner, key=keyed.key, id=job.id, body=answer.body)
             return answer
@@ -162,28 +163,29 @@ class JobStore:
         async with self._transaction() as tx:
             return await _kept_answer(tx, keyed)
 
-    async def get(self, job_id: UUID) -> Job | None:
+    async def get(self, job_id: UUID, owner: str) -> Job | None:
         async with self._transaction() as tx:
-            return job_or_none(await tx.first("get_job", id=job_id))
+            return job_or_none(await tx.first("find_job", id=job_id, owner=owner))
 
-    async def list_jobs(self, *, state: JobState | None, before: int | None, limit: int) -> list[Job]:
+    async def list_jobs(self, owner: str, *, state: JobState | None, before: int | None, limit: int) -> list[Job]:
         """Newest first; `before` is the number of the last job of the page before."""
         async with self._transaction() as tx:
-            return [read_job(row) for row in await tx.all("list_jobs", state=state, before=before, limit=limit)]
+            rows = await tx.all("list_jobs", owner=owner, state=state, before=before, limit=limit)
+            return [read_job(row) for row in rows]
 
     async def details(self, job: Job) -> tuple[list[Stage], list[dict[str, Any]], list[Artifact], list[UsageSum]]:
         """Stages and warnings of the job's newest attempt, its artifacts, and what it has spent."""
         async with self._transaction() as tx:
             return await read_details(tx, job)
 
-    async def artifacts(self, job_id: UUID) -> list[Artifact]:
+    async def artifacts(self, job_id: UUID, owner: str) -> list[Artifact]:
         async with self._transaction() as tx:
-            return await read_artifacts(tx, job_id)
+            return await read_artifacts(tx, job_id, owner)
 
-    async def revisions(self, job_id: UUID) -> list[Revision]:
+    async def revisions(self, job_id: UUID, owner: str) -> list[Revision]:
         """Of the words, oldest first; the last one stands."""
         async with self._transaction() as tx:
-            rows = await tx.all("get_revisions", id=job_id, words=RESULT_NAME)
+            rows = await tx.all("get_revisions", id=job_id, owner=owner, words=RESULT_NAME)
             return [Revision(**row, made_by="user" if row["revision"] > 1 else "aligner") for row in rows]
 
     async def put_files(self, job: Job, formats: dict[Format, Karaoke], files: list[Artifact], since: datetime) -> bool:
@@ -202,7 +204,12 @@ class JobStore:
         corrected = any(file.name == RESULT_NAME for file in files)
         async with self._transaction() as tx:
             held = await tx.first(
-                "hold_files", id=job.id, last_seq=job.last_seq, formats=_formats(formats), corrections=int(corrected)
+                "hold_files",
+                id=job.id,
+                owner=job.owner,
+                last_seq=job.last_seq,
+                formats=_formats(formats),
+                corrections=int(corrected),
             )
             if held is None:
                 return False
@@ -215,6 +222,7 @@ class JobStore:
                 await tx.run("put_artifact", id=job.id, attempt=job.attempt, **data)
             if corrected:
                 announced.append(Update("words", {"revision": held["words_revision"]}))
+                await audit.note(tx.connection, job.owner, "words.corrected", str(job.id))
             await tx.append(job.id, *announced)
             return True
 
@@ -223,41 +231,44 @@ class JobStore:
         async with self._transaction() as tx:
             return await read_usage(tx, owner, since=since, until=until)
 
-    async def events_after(self, job_id: UUID, after: int, limit: int = 500) -> list[Event]:
+    async def events_after(self, job_id: UUID, owner: str, after: int, limit: int = 500) -> list[Event]:
         async with self._transaction() as tx:
-            rows = await tx.all("events_after", id=job_id, after=after, limit=limit)
+            rows = await tx.all("events_after", id=job_id, owner=owner, after=after, limit=limit)
             return [Event.model_validate(row) for row in rows]
 
-    async def cancel(self, job_id: UUID) -> Job | None:
+    async def cancel(self, job_id: UUID, owner: str) -> Job | None:
         """Cancels a queued job at once and asks for the end of a running one; any other stays as it is."""
         async with self._transaction() as tx:
-            if await tx.first("cancel_queued_job", id=job_id, before=jobs_before(JobState.CANCELLED)):
+            if await tx.first("cancel_queued_job", id=job_id, owner=owner, before=jobs_before(JobState.CANCELLED)):
                 await tx.append(job_id, Update("state", {"state": JobState.CANCELLED}))
                 await tx.tell_webhooks(job_id)
-            else:
-                await tx.run("request_cancel", id=job_id)
-            return job_or_none(await tx.first("get_job", id=job_id))
+            elif not await tx.first("request_cancel", id=job_id, owner=owner):
+                return job_or_none(await tx.first("find_job", id=job_id, owner=owner))
+            await audit.note(tx.connection, owner, "job.cancelled", str(job_id))
+            return read_job(await tx.one("find_job", id=job_id, owner=owner))
 
-    async def restart(self, job_id: UUID) -> Job | None:
+    async def restart(self, job_id: UUID, owner: str) -> Job | None:
         """Queues a job that has failed or was cancelled, once; None for any other."""
         async with self._transaction() as tx:
-            row = await tx.first("restart_job", id=job_id, before=_BEFORE_QUEUED)
+            row = await tx.first("restart_job", id=job_id, owner=owner, before=_BEFORE_QUEUED)
             if row is None:
                 return None
             await _make_due(tx, read_job(row))
             data = {"reason": "RETRY_REQUESTED", "message": "It was asked for once more."}
             await tx.append(job_id, Update("state", {"state": JobState.QUEUED} | data))
-            return read_job(await tx.one("get_job", id=job_id))
+            await audit.note(tx.connection, owner, "job.retried", str(job_id))
+            return read_job(await tx.one("find_job", id=job_id, owner=owner))
 
-    async def delete(self, job_id: UUID) -> Job | None:
+    async def delete(self, job_id: UUID, owner: str) -> Job | None:
         """Deletes a job that has ended; any other stays. Returns it as it was; None: there is no such job.
 
         Its objects are due for removal from then on.
         """
         async with self._transaction() as tx:
-            job = job_or_none(await tx.first("hold_job", id=job_id))
+            job = job_or_none(await tx.first("hold_job", id=job_id, owner=owner))
             if job and job.state.final:
                 await _delete(tx, job)
+                await audit.note(tx.connection, owner, "job.deleted", str(job_id))
             return job
 
     async def delete_expired(self, keep_s: float) -> Job | None:
@@ -537,14 +548,14 @@ class JobStore:
 
     # -- steps of several transactions
 
-    async def _create(self, tx: Transaction, request: JobRequest, since: datetime | None) -> Job:
+    async def _create(self, tx: Transaction, request: JobRequest, owner: str, since: datetime | None) -> Job:
         job_id = uuid4()
         if request.upload and since:
             await tx.refer(request.upload.key, since)
         formats = _formats(dict.fromkeys(request.formats, request.karaoke))
         stored = Jsonb(request.model_dump(mode="json", exclude={"webhook"}))
         priority = _PRIORITIES[request.priority]
-        await tx.run("insert_job", id=job_id, request=stored, formats=formats, priority=priority)
+        await tx.run("insert_job", id=job_id, owner=owner, request=stored, formats=formats, priority=priority)
         if hook := request.webhook:
             secrets = hook.secrets or [new_secret()]
             await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
@@ -552,6 +563,7 @@ class JobStore:
         await kept.note_work(tx, job, request.upload.key if request.upload else f"link {request.url}")
         await _make_due(tx, job)
         await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
+        await audit.note(tx.connection, owner, "job.created", str(job_id))
         return read_job(await tx.one("get_job", id=job_id))
 
     async def _begin(self, tx: Transaction, claimed: DictRow) -> Claim:

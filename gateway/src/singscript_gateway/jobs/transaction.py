@@ -128,7 +128,7 @@ async def read_details(
     return (
         [Stage.model_validate(s) for s in stages],
         [w["data"] for w in warnings],
-        await read_artifacts(tx, job.id),
+        await read_artifacts(tx, job.id, job.owner),
         await read_usage(tx, job.owner, job.id),
     )
 
@@ -144,8 +144,8 @@ async def read_usage(
     return [UsageSum.model_validate(row) for row in rows]
 
 
-async def read_artifacts(tx: Transaction, job_id: UUID) -> list[Artifact]:
-    return [Artifact.model_validate(row) for row in await tx.all("get_artifacts", id=job_id)]
+async def read_artifacts(tx: Transaction, job_id: UUID, owner: str) -> list[Artifact]:
+    return [Artifact.model_validate(row) for row in await tx.all("get_artifacts", id=job_id, owner=owner)]
 
 
 def object_removed(*, under_way: bool, stage: str | None = None) -> ObjectRemoved:

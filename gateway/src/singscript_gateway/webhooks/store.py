@@ -15,16 +15,16 @@ class WebhookStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def secret_of(self, job_id: UUID) -> str | None:
+    async def secret_of(self, job_id: UUID, owner: str) -> str | None:
         """The newest secret of the job's own webhook; None when it has none."""
         async with self._pool.connection() as connection:
-            row = await (await connection.execute(SQL["get_webhook"], {"id": job_id})).fetchone()
+            row = await (await connection.execute(SQL["get_webhook"], {"id": job_id, "owner": owner})).fetchone()
             return row["secrets"][0] if row else None
 
-    async def of_job(self, job_id: UUID) -> tuple[Webhook, list[Delivery]] | None:
+    async def of_job(self, job_id: UUID, owner: str) -> tuple[Webhook, list[Delivery]] | None:
         """The job's own webhook, and what it was told, oldest first; None when it has none."""
         async with self._pool.connection() as connection:
-            row = await (await connection.execute(SQL["get_webhook"], {"id": job_id})).fetchone()
+            row = await (await connection.execute(SQL["get_webhook"], {"id": job_id, "owner": owner})).fetchone()
             if row is None:
                 return None
             rows = await (await connection.execute(SQL["get_deliveries"], {"webhook_id": row["id"]})).fetchall()

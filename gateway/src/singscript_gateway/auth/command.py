@@ -1,0 +1,134 @@
+"""The admin command: `python -m singscript_gateway users|keys ...`. A new system's first key comes from here."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime, timedelta
+
+from singscript_gateway.auth.model import SCOPES, ApiKey, Scope
+from singscript_gateway.auth.store import AccountStore
+from singscript_gateway.database import make_pool
+
+_PAGE = 500
+
+
+def add_arguments(processes: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `users` and `keys`, with what they can do as `do`."""
+    users = processes.add_parser("users", help="who may use the system").add_subparsers(dest="do", required=True)
+    add = users.add_parser("add", help="a new user, who has no key yet")
+    add.add_argument("id", help="lower-case letters, digits and hyphens")
+    add.add_argument("--name", help="for display; left out: the id")
+    users.add_parser("list", help="all of them, newest first")
+    users.add_parser("disable", help="their keys stop within seconds; what they have stays").add_argument("id")
+    users.add_parser("enable", help="undoes `disable`").add_argument("id")
+
+    keys = processes.add_parser("keys", help="what users sign in with").add_subparsers(dest="do", required=True)
+    create = keys.add_parser("create", help="prints a new key, once")
+    create.add_argument("user")
+    create.add_argument("--name", default="", help="what it is for")
+    create.add_argument(
+        "--scope", action="append", choices=SCOPES, help="more than once for several; left out: all but admin"
+    )
+    create.add_argument("--days", type=_days, help="how long it is good for; left out: until it is revoked")
+    keys.add_parser("list", help="all of a user's, newest first").add_argument("user")
+    rotate = keys.add_parser("rotate", help="prints a new key like this one, which then ends")
+    rotate.add_argument("key", help="its id: what stands between the underscores")
+    rotate.add_argument("--overlap-hours", type=_hours, default=24.0, help="how long this one still works")
+    keys.add_parser("revoke", help="the key stops within seconds").add_argument("key", help="its id")
+
+
+async def run(arguments: argparse.Namespace, database_url: str) -> None:
+    """Does what the arguments say: a new key on standard output, what happened on standard error.
+
+    Raises:
+        StageError: it cannot be done.
+        psycopg.OperationalError: the database is away.
+    """
+    async with make_pool(database_url, max_size=1) as pool:
+        store = AccountStore(pool)
+        await (_users if arguments.process == "users" else _keys)(store, arguments)
+
+
+async def _users(store: AccountStore, arguments: argparse.Namespace) -> None:
+    match arguments.do:
+        case "add":
+            user = await store.add_user(arguments.id, arguments.name or arguments.id, by=None)
+            _say(f"There is a user {user.id} now. A key: python -m singscript_gateway keys create {user.id}")
+        case "list":
+            before = None
+            while page := await store.list_users(before=before, limit=_PAGE):
+                for user in page:
+                    state = "disabled" if user.disabled_at else "active"
+                    _row(user.id, state, _time(user.created_at), user.name)
+                before = page[-1].number
+        case do:
+            user = await store.change_user(arguments.id, by=None, disabled=do == "disable")
+            _say(f"The user {user.id} is {'disabled' if user.disabled_at else 'enabled'}.")
+
+
+async def _keys(store: AccountStore, arguments: argparse.Namespace) -> None:
+    match arguments.do:
+        case "create":
+            scopes: list[Scope] = arguments.scope or [scope for scope in SCOPES if scope != "admin"]
+            expires_at = datetime.now(UTC) + timedelta(days=arguments.days) if arguments.days is not None else None
+            key, text = await store.add_key(arguments.user, arguments.name, scopes, expires_at, by=None)
+            _show(key, text)
+        case "list":
+            await store.user(arguments.user)
+            before = None
+            while page := await store.list_keys(arguments.user, before=before, limit=_PAGE):
+                for key in page:
+                    good_for = ",".join(key.scopes)
+                    _row(key.id, _state(key), _time(key.created_at), _time(key.last_used_at), good_for, key.name)
+                before = page[-1].number
+        case "rotate":
+            owner = await store.owner_of_key(arguments.key)
+            key, text = await store.rotate_key(arguments.key, owner, arguments.overlap_hours * 3600, by=None)
+            _say(f"The key {arguments.key} still works for {arguments.overlap_hours:g} hours at most.")
+            _show(key, text)
+        case _:
+            await store.revoke_key(arguments.key, await store.owner_of_key(arguments.key), by=None)
+            _say(f"The key {arguments.key} is revoked, and stops within 5 seconds.")
+
+
+def _show(key: ApiKey, text: str) -> None:
+    until = f"until {_time(key.expires_at)}" if key.expires_at else "until it is revoked"
+    _say(f"A key of {key.owner}, good for {', '.join(key.scopes)}, {until}. It is not shown again:")
+    print(text)
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked_at:
+        return "revoked"
+    return "expired" if key.expires_at and key.expires_at <= datetime.now(UTC) else "active"
+
+
+def _time(at: datetime | None) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else "never"
+
+
+def _row(*fields: str) -> None:
+    print("\t".join(fields))
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def _days(text: str) -> float:
+    return _number(text, 3660)
+
+
+def _hours(text: str) -> float:
+    return _number(text, 720)
+
+
+def _number(text: str, most: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= most:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {most:g}")
+    return number

@@ -1,0 +1,144 @@
+"""R41: API keys."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+import pytest
+from gateway_testing import Processes, api_settings, client_of, eventually, execute, link
+
+from singscript_gateway.auth import authenticator
+from singscript_gateway.auth.keys import digest, id_of
+from singscript_gateway.auth.model import SCOPES, Scope
+from singscript_gateway.auth.store import AccountStore
+from singscript_gateway.database import Pool
+from singscript_gateway.jobs.store import JobStore
+from singscript_storage import FolderStore
+
+
+@pytest.fixture
+def accounts(pool: Pool) -> AccountStore:
+    return AccountStore(pool)
+
+
+@pytest.fixture
+async def gateway(database_url: str, objects: FolderStore) -> AsyncIterator[httpx.AsyncClient]:
+    """The application, with keys."""
+    async with client_of(api_settings(database_url, auth="keys"), objects) as client:
+        yield client
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def key_of(accounts: AccountStore, user: str, *scopes: Scope) -> str:
+    """A new key of a user, who is made where there is none."""
+    if user not in {one.id for one in await accounts.list_users(before=None, limit=100)}:
+        await accounts.add_user(user, user, by=None)
+    return (await accounts.add_key(user, "test", scopes or SCOPES, None, by=None))[1]
+
+
+def administer(processes: Processes, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "singscript_gateway", *arguments],
+        env=processes.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+async def test_r41_the_first_key_comes_from_the_command(processes: Processes, gateway: httpx.AsyncClient) -> None:
+    administer(processes, "users", "add", "alice")
+    made = administer(processes, "keys", "create", "alice", "--name", "first")
+    key = made.stdout.strip()
+    assert id_of(key) and key not in made.stderr and made.stdout.count("\n") == 1, "it can be piped"
+    assert (await gateway.get("/api/jobs", headers=bearer(key))).status_code == 200
+    listed = administer(processes, "keys", "list", "alice").stdout
+    assert str(id_of(key)) in listed and key not in listed and key[20:] not in listed
+
+
+async def test_r41_who_has_no_key_gets_nothing(gateway: httpx.AsyncClient, accounts: AccountStore) -> None:
+    key = await key_of(accounts, "alice")
+    wrong = key[:-1] + ("A" if key[-1] != "A" else "B")
+    unknown = f"ss_{'0' * 12}_{key[-43:]}"
+    for headers in (
+        {},
+        bearer(wrong),
+        bearer(unknown),
+        bearer("x"),
+        {"Authorization": key},
+        {"Authorization": "Basic x"},
+    ):
+        answer = await gateway.get("/api/jobs", headers=headers)
+        assert answer.status_code == 401 and answer.headers["www-authenticate"].startswith("Bearer")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["reason"] == "UNAUTHENTICATED"
+    for query in ("key", "access_token", "api_key", "authorization"):
+        assert (await gateway.get("/api/jobs", params={query: key})).status_code == 401, "no key is read from a URL"
+    assert (await gateway.get("/healthz")).status_code == 200
+
+
+async def test_r41_only_a_digest_is_kept(accounts: AccountStore, database_url: str) -> None:
+    key = await key_of(accounts, "alice")
+    rows = str(await execute(database_url, "SELECT api_keys.*, audit.* FROM api_keys, audit"))
+    assert key not in rows and key[-43:] not in rows
+    ((kept,),) = await execute(database_url, "SELECT digest FROM api_keys")
+    assert kept == digest(key) and len(key.split("_", 2)[2]) >= 43
+
+
+async def test_r41_scopes(gateway: httpx.AsyncClient, accounts: AccountStore, store: JobStore) -> None:
+    job = await store.create(link(), "alice")
+    reader, writer = await key_of(accounts, "alice", "jobs:read"), await key_of(accounts, "alice", "jobs:write")
+    assert (await gateway.get(f"/api/jobs/{job.id}", headers=bearer(reader))).status_code == 200
+    for key, method, path, scope in (
+        (reader, "POST", f"/api/jobs/{job.id}/cancel", "jobs:write"),
+        (reader, "POST", f"/api/jobs/{uuid4()}/cancel", "jobs:write"),
+        (reader, "POST", "/api/jobs", "jobs:write"),
+        (writer, "GET", f"/api/jobs/{job.id}", "jobs:read"),
+    ):
+        answer = await gateway.request(method, path, headers=bearer(key))
+        assert answer.status_code == 403, answer.text
+        assert (answer.json()["reason"], answer.json()["scope"]) == ("SCOPE_MISSING", scope)
+    assert (await gateway.post(f"/api/jobs/{job.id}/cancel", headers=bearer(writer))).status_code == 200
+
+
+async def test_r41_revoked_keys_and_disabled_users_stop_within_seconds(
+    gateway: httpx.AsyncClient, accounts: AccountStore
+) -> None:
+    assert authenticator.REMEMBERED_S <= 4
+    first, second = await key_of(accounts, "alice"), await key_of(accounts, "alice")
+    for key in (first, second):
+        assert (await gateway.get("/api/jobs", headers=bearer(key))).status_code == 200
+
+    async def refused(key: str) -> str | None:
+        answer = await gateway.get("/api/jobs", headers=bearer(key))
+        return answer.json()["reason"] if answer.status_code == 401 else None
+
+    await accounts.revoke_key(str(id_of(first)), "alice", by=None)
+    assert await eventually(lambda: refused(first), "it stops") == "KEY_REVOKED"
+    assert await refused(second) is None
+    await accounts.change_user("alice", by=None, disabled=True)
+    assert await eventually(lambda: refused(second), "it stops") == "USER_DISABLED"
+    wrong = first[:-1] + ("A" if first[-1] != "A" else "B")
+    assert await refused(wrong) == "UNAUTHENTICATED", "why a key ended is told only to who has it"
+
+
+def test_r41_auth_off_is_refused_beyond_loopback(processes: Processes) -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "singscript_gateway", "api"],
+        env=processes.environment
+        | {"SINGSCRIPT_AUTH": "off", "SINGSCRIPT_LISTEN": "0.0.0.0:0", "SINGSCRIPT_ALIGNER": "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert refused.returncode == 2 and "SINGSCRIPT_LISTEN must be a loopback address" in refused.stderr
+    assert "Traceback" not in refused.stderr
