@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from gateway_testing import Processes, api_settings, client_of, eventually, execute, link
 
+from singscript_gateway.api import events
 from singscript_gateway.auth import authenticator
 from singscript_gateway.auth.keys import digest, id_of
 from singscript_gateway.auth.model import SCOPES, Scope
@@ -129,6 +131,21 @@ async def test_r41_revoked_keys_and_disabled_users_stop_within_seconds(
     assert await eventually(lambda: refused(second), "it stops") == "USER_DISABLED"
     wrong = first[:-1] + ("A" if first[-1] != "A" else "B")
     assert await refused(wrong) == "UNAUTHENTICATED", "why a key ended is told only to who has it"
+
+
+async def test_r45_stream_of_a_revoked_key_closes(
+    gateway: httpx.AsyncClient, accounts: AccountStore, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert events.JUDGE_EVERY_S + authenticator.REMEMBERED_S < 60
+    monkeypatch.setattr(events, "JUDGE_EVERY_S", 0.2)
+    key, job = await key_of(accounts, "alice"), await store.create(link(), "alice")
+    # The transport gives the answer once the stream has ended, which it does not by itself: the job waits for ever.
+    stream = asyncio.create_task(gateway.get(f"/api/jobs/{job.id}/events", headers=bearer(key)))
+    done, _ = await asyncio.wait({stream}, timeout=1)
+    assert not done
+    await accounts.revoke_key(str(id_of(key)), "alice", by=None)
+    answer = await asyncio.wait_for(stream, 30)
+    assert answer.status_code == 200 and "queued" in answer.text
 
 
 def test_r41_auth_off_is_refused_beyond_loopback(processes: Processes) -> None:
