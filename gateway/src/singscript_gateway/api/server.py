@@ -22,6 +22,7 @@ from singscript_gateway.api.openapi import add_document
 from singscript_gateway.api.problems import add_handlers
 from singscript_gateway.api.removal import Remover, Retention
 from singscript_gateway.api.requests import Defects, Requests
+from singscript_gateway.api.visitors import Visitors
 from singscript_gateway.auth.authenticator import Authenticator
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import make_pool
@@ -88,6 +89,8 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     add_docs(app)
     add_handlers(app)
     # The last one is outermost.
+    if settings.auth == "off":
+        app.add_middleware(Visitors, allowed=origins(settings.cors_origins))
     app.add_middleware(Defects)
     add_cors(app, origins(settings.cors_origins))
     app.add_middleware(Requests)
