@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Literal
 
 from psycopg import ProgrammingError
@@ -12,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from singscript_egress.addresses import AllowedHosts
 from singscript_gateway.api.cors import origins
+from singscript_gateway.api.visitors import is_loopback
 from singscript_gateway.webhooks.model import check_secret, check_url
 
 
@@ -79,7 +79,7 @@ class ApiSettings(LeaseSettings):
 
     @model_validator(mode="after")
     def _off_is_for_one_machine(self) -> ApiSettings:
-        if self.auth == "off" and not _is_loopback(self.listen):
+        if self.auth == "off" and not is_loopback(self.listen):
             raise ValueError(
                 "SINGSCRIPT_AUTH=off lets whoever can connect do everything, so SINGSCRIPT_LISTEN must be a loopback "
                 "address, such as 127.0.0.1:8080. Leave SINGSCRIPT_AUTH out to serve others, and make them keys."
@@ -146,14 +146,6 @@ class DispatcherSettings(LeaseSettings):
         if self.webhook_url and not self.webhook_secrets:
             raise ValueError("SINGSCRIPT_WEBHOOK_URL needs SINGSCRIPT_WEBHOOK_SECRET.")
         return self
-
-
-def _is_loopback(listen: str) -> bool:
-    host = listen.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _parts(secret: SecretStr) -> list[str]:
