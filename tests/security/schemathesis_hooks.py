@@ -11,6 +11,17 @@ import schemathesis
 JOBS = os.environ["SINGSCRIPT_TEST_JOBS"].split(",")
 
 
+@schemathesis.auth()
+class Key:
+    """Known to the checks, which also leave it out and send wrong ones."""
+
+    def get(self, case: Any, context: Any) -> str:
+        return os.environ["SINGSCRIPT_TEST_KEY"]
+
+    def set(self, case: Any, data: str, context: Any) -> None:
+        case.headers = {**(case.headers or {}), "Authorization": data}
+
+
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
     """Of every two ids that could be one, one is."""

@@ -16,6 +16,8 @@ import httpx
 import pytest
 from gateway_testing import Processes, free_address, is_up, serving, whole_song
 
+from singscript_gateway.auth.store import AccountStore
+from singscript_gateway.database import Pool
 from singscript_storage import FolderStore
 
 EXAMPLES = os.environ.get("SINGSCRIPT_TEST_EXAMPLES", "10")
@@ -42,6 +44,14 @@ WORDS = {
 }
 
 
+async def new_user(pool: Pool, name: str) -> dict[str, str]:
+    """The headers of a new user, who may do all but run the system."""
+    accounts = AccountStore(pool)
+    await accounts.add_user(name, name, by=None)
+    _, key = await accounts.add_key(name, "", ["jobs:read", "jobs:write", "account"], None, by=None)
+    return {"Authorization": f"Bearer {key}"}
+
+
 async def some_jobs(client: httpx.AsyncClient) -> list[str]:
     """Ids of jobs: with a webhook and without, a part of them cancelled."""
     made: list[str] = []
@@ -56,13 +66,17 @@ async def some_jobs(client: httpx.AsyncClient) -> list[str]:
 
 
 @pytest.mark.timeout(0 if "SINGSCRIPT_TEST_EXAMPLES" in os.environ else 300)
-async def test_r46_no_answer_breaks_the_contract(processes: Processes, objects: FolderStore, tmp_path: Path) -> None:
+async def test_r46_no_answer_breaks_the_contract(
+    processes: Processes, pool: Pool, objects: FolderStore, tmp_path: Path
+) -> None:
     """Jobs end by themselves meanwhile, so that also the routes of finished ones are met."""
     address = free_address()
     async with serving(whole_song(objects, tmp_path, json.dumps(WORDS).encode())) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        processes.start("api", SINGSCRIPT_LISTEN=address, SINGSCRIPT_ALIGNER=aligner.address)
-        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=30, trust_env=False) as client:
+        processes.start("api", SINGSCRIPT_LISTEN=address, SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_AUTH="keys")
+        # Not an operator's: a cheerful fuzzer would disable its own user.
+        user = await new_user(pool, "fuzzer")
+        async with httpx.AsyncClient(base_url=f"http://{address}", headers=user, timeout=30, trust_env=False) as client:
             await is_up(client)
             jobs = await some_jobs(client)
         run = await asyncio.create_subprocess_exec(
@@ -71,6 +85,7 @@ async def test_r46_no_answer_breaks_the_contract(processes: Processes, objects: 
             env=os.environ
             | {
                 "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+                "SINGSCRIPT_TEST_KEY": user["Authorization"],
                 "SINGSCRIPT_TEST_JOBS": ",".join(jobs),
                 "PYTHONPATH": str(HERE),
             },
