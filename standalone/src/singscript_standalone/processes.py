@@ -99,12 +99,12 @@ class Supervisor:
 
     Attributes:
         restarted: the names of those that were started again, in order.
+        max_restarts: of each child; one that ends again after that stays away.
     """
-
-    MAX_RESTARTS = 5
 
     def __init__(self, children: list[Child]) -> None:
         self._children = children
+        self.max_restarts = 5
         self._restarts = {child.name: 0 for child in children}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -123,7 +123,7 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stop.wait(0.3):
             for child in self._children:
-                if not child.alive and self._restarts[child.name] < self.MAX_RESTARTS and not self._stop.is_set():
+                if not child.alive and self._restarts[child.name] < self.max_restarts and not self._stop.is_set():
                     self._restarts[child.name] += 1
                     self.restarted.append(child.name)
                     child.start()

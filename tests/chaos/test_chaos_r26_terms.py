@@ -1,0 +1,28 @@
+"""R26: a process that is told to stop under work exits with 0, and the job is done all the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import chaos
+import pytest
+from chaos import SERVICES, Once, Result, Rig
+
+# One of them is run with all other tests.
+VICTIMS = [
+    pytest.param(name, marks=[] if name == "transcriber" else [pytest.mark.chaos])
+    for name in (*SERVICES, "dispatcher", "gateway", "postgres")
+]
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.timeout(400)
+@pytest.mark.xdist_group("chaos-r26")
+def test_r26_a_process_that_is_told_to_stop(rig: Rig, undisturbed: Result, another: Path, victim: str) -> None:
+    rig.ready()
+    statuses: list[int] = []
+    job, events = rig.done(another, Once(chaos.computes("transcribe"), lambda: statuses.append(rig.terminate(victim))))
+    assert statuses == [0]
+    chaos.succeeded(events)
+    assert rig.result(job) == undisturbed
+    assert set(chaos.reasons(events)) <= {"HANDED_BACK", "UPSTREAM_UNAVAILABLE"}
