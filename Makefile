@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTEST_WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up doctor test check format lock clean
+.PHONY: help setup run up doctor test chaos check format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ doctor: $(INSTALLED)  ## what is there and what is missing
 
 test: $(INSTALLED)  ## all tests
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
+
+chaos: $(INSTALLED)  ## break whole systems in every way that is known, for up to 15 minutes
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m 'chaos or not chaos' tests/chaos
 
 check: $(INSTALLED)  ## lint, types, import rules, contracts, migrations, settings page
 	$(BIN)/ruff check

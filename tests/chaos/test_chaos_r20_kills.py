@@ -15,7 +15,7 @@ VICTIMS: dict[str, tuple[str, ...]] = {
     "everyone": EVERYONE,
 }
 # Those have done their part by then: the attempt goes on without them.
-SPARED = {("downloader", "transcribe"), ("downloader", "align"), ("separator", "align")}
+SPARED = {("downloader", "transcribe"), *((name, "align") for name in ("downloader", "separator", "transcriber"))}
 # A quick part that is run with all other tests.
 QUICK = {("separator", "separate"), ("everyone", "transcribe")}
 

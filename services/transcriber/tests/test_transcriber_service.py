@@ -28,6 +28,7 @@ from transcriber_sound import RATE, Sound, Speech
 from singscript_audio.chunks import ChunkReader, ChunkWriter, audio_format
 from singscript_audio.flac import FlacWriter
 from singscript_audio.resample import Resampler
+from singscript_audio.writers import as_kept
 from singscript_core.events import Usage
 from singscript_serving.calls import response, responses
 from singscript_serving.channel import dial
@@ -183,12 +184,12 @@ def stored_stems(store: FolderStore, folder: Path, *sounds: np.ndarray) -> pb.St
 async def test_engines_get_of_stored_stems_what_they_got_from_the_separator(
     speech: Speech, music: Sound, tmp_path: Path, listen: pb.Listen.ValueType
 ):
-    """To the last bit: what the separator sends here are 24-bit samples, as in its files."""
+    """To the last bit, though the separator sends what its files of 24 bits cannot hold."""
     store = FolderStore(tmp_path / "storage")
     resampler = Resampler(RATE, 1, 44_100, 2)
     vocals = np.concatenate([resampler.push(0.5 * speech.samples[:, None]), resampler.flush()])
-    vocals = (np.rint(vocals * 2**23) / 2**23).astype(np.float32)
-    rest = np.resize((np.rint(music * 2**20) / 2**23).astype(np.float32), vocals.shape)
+    vocals *= np.float32(1.1) / np.abs(vocals).max()
+    rest = np.resize((music / 8).astype(np.float32), vocals.shape)
     stems = stored_stems(store, tmp_path, vocals, rest)
     given: list[bytes] = []
 
@@ -414,7 +415,7 @@ async def test_what_is_listened_to(
 ):
     """The vocals are echoed in any case; the mix is the sum of both stems."""
     count = 5 * RATE
-    vocals, band = speech.samples[:count, None], music[:count, None]
+    vocals, band = (as_kept(s[:count, None].astype(np.float32)) for s in (speech.samples, music))
     given: dict[str, np.ndarray] = {}
 
     def told(window: Window) -> Heard:

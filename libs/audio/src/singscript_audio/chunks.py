@@ -14,6 +14,7 @@ from singscript.media.v1 import media_pb2
 
 from singscript_audio.decode import MediaProbe
 from singscript_audio.resample import Resampler
+from singscript_audio.writers import as_kept
 from singscript_core.errors import BrokenStream, InvalidInput
 
 CHUNK_BYTES = 256 * 1024
@@ -149,13 +150,15 @@ class MonoReader:
     Args:
         fmt: of the chunks; mono or stereo.
         sample_rate_hz: of what comes out.
+        as_kept: takes the samples as a stored file of 24 bits would give them back.
 
     Raises:
         InvalidInput: a format that cannot be read.
     """
 
-    def __init__(self, fmt: media_pb2.AudioFormat, sample_rate_hz: int) -> None:
+    def __init__(self, fmt: media_pb2.AudioFormat, sample_rate_hz: int, *, as_kept: bool = False) -> None:
         self._reader = ChunkReader(fmt)
+        self._as_kept = as_kept
         if fmt.channels > 2:
             raise InvalidInput(f"Sound of {fmt.channels} channels cannot be used here. Send mono or stereo.")
         self._resampler = Resampler(fmt.sample_rate_hz, fmt.channels, sample_rate_hz, 1)
@@ -173,7 +176,8 @@ class MonoReader:
 
     def read(self, chunk: media_pb2.AudioChunk) -> NDArray[np.float32]:
         """The sound of a chunk, shape (n,); a few samples come with the next one. Raises as `ChunkReader.read`."""
-        return self._resampler.push(self._reader.read(chunk))[:, 0]
+        samples = self._reader.read(chunk)
+        return self._resampler.push(as_kept(samples) if self._as_kept else samples)[:, 0]
 
     def finish(self, trailer: media_pb2.AudioTrailer) -> NDArray[np.float32]:
         """The samples that are left, shape (n,). Raises as `ChunkReader.finish`."""

@@ -83,6 +83,13 @@ OPUS = FileFormat(
 FORMATS = {fmt.suffix: fmt for fmt in (FLAC, WAV, MP3, OPUS)}
 
 
+def as_kept(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a file of 24 bits (FLAC, WAV) gives back of samples: rounded, and within full scale."""
+    full_scale = np.float32(2**23)
+    kept = np.clip(np.rint(samples * full_scale), -full_scale, full_scale - 1)
+    return (kept / full_scale).astype(np.float32)
+
+
 class SoundWriter:
     """Writes one file; a context manager. The same sound gives the same bytes.
 

@@ -210,7 +210,8 @@ class _Sound:
     """One or two stems as 16 kHz mono; of two, what is there of both."""
 
     def __init__(self, fmt: media_pb2.AudioFormat, stems: Sequence[media_pb2.Stem.ValueType]) -> None:
-        self._readers = {stem: MonoReader(fmt, SAMPLE_RATE_HZ) for stem in stems}
+        # An attempt that goes on from stored stems hears the same, to the last bit.
+        self._readers = {stem: MonoReader(fmt, SAMPLE_RATE_HZ, as_kept=True) for stem in stems}
         self._waiting = {stem: np.zeros(0, np.float32) for stem in stems}
 
     @property
