@@ -391,17 +391,46 @@ async def test_r21_lone_dispatcher_that_was_frozen_goes_on_with_its_own_job(
     assert done.state is JobState.CANCELLED
 
 
-async def test_upstream_down_is_retried_and_then_failed(store: JobStore, processes: Processes) -> None:
+async def test_job_waits_for_a_service_that_is_not_there(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
     async with serving(endless) as aligner:
         address = aligner.address
     processes.start("dispatcher", SINGSCRIPT_ALIGNER=address)
+<<<<<<< HEAD
     job = await store.create(link(), LOCAL_OWNER)
     done = await ended(store, job)
+=======
+    job = await store.create(link())
+
+    async def has_waited() -> bool:
+        now = await store.get(job.id)
+        return now is not None and now.attempt > 3
+
+    await eventually(has_waited, "more attempts than may fail")
+    async with serving(whole_song(objects, tmp_path), listen=address):
+        done = await ended(store, job)
+    assert (done.state, done.failures) == (JobState.SUCCEEDED, 0)
+    waits = [e.data for e in await all_events(store, job) if "delay_s" in e.data]
+    assert {(wait["reason"], wait["stage"]) for wait in waits} == {("UPSTREAM_UNAVAILABLE", "align")}
+    assert 0 < waits[0]["delay_s"] <= 0.05 < waits[2]["delay_s"] <= 0.2
+
+
+async def test_upstream_that_fails_is_retried_and_then_failed(store: JobStore, processes: Processes) -> None:
+    async def broken(request: Request, context: Context) -> AsyncIterator[Response]:
+        yield progress(media_pb2.STAGE_DOWNLOAD, 1.0)
+        raise errors.Unavailable("The weights cannot be read.")
+
+    async with serving(broken) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await store.create(link())
+        done = await ended(store, job)
+>>>>>>> 7013432 (A service that is not there costs a job no attempt; a full disk shows in readyz; chaos tests of R24, R25, R32)
     assert done.state is JobState.FAILED and done.problem
-    assert (done.problem.reason, done.problem.stage, done.attempt) == ("UPSTREAM_UNAVAILABLE", "align", 3)
+    assert (done.problem.reason, done.problem.stage, done.attempt) == ("UNAVAILABLE", "align", 3)
     assert not done.problem.input_at_fault
     retries = [e.data for e in await all_events(store, job) if "delay_s" in e.data]
-    assert [r["reason"] for r in retries] == ["UPSTREAM_UNAVAILABLE"] * 2
+    assert [r["reason"] for r in retries] == ["UNAVAILABLE"] * 2
     assert 0 < retries[0]["delay_s"] <= 0.05 < retries[1]["delay_s"] * 2 <= 0.2
 
 

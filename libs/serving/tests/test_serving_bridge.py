@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from singscript_core import stopping
@@ -40,6 +40,7 @@ def no_engine_threads() -> bool:
     return not any(t.name == "engine" for t in threading.enumerate())
 
 
+@settings(deadline=None)  # it is not about time, and machines are shared
 @given(st.lists(st.one_of(st.integers(), st.text(max_size=3)), max_size=40), st.integers(1, 5))
 def test_everything_arrives_in_order_and_relays_too(things: list[int | str], capacity: int) -> None:
     async def collect() -> list[int | Relay[str]]:

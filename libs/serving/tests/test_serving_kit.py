@@ -21,7 +21,7 @@ from singscript_core.settings import ServiceSettings
 from singscript_serving.calls import response, responses
 from singscript_serving.channel import dial
 from singscript_serving.server import Service, running
-from singscript_serving.status import RelayedError, UpstreamUnavailable
+from singscript_serving.status import RelayedError, UpstreamUnavailable, was_reached
 
 NAME = "singscript.downloader.v1.DownloaderService"
 Download = Callable[[pb.DownloadRequest], AsyncGenerator[pb.DownloadResponse]]
@@ -155,6 +155,32 @@ async def test_a_peer_that_is_down_is_upstream_unavailable() -> None:
             await response(rpc.DownloaderServiceStub(channel).Probe(pb.ProbeRequest(url="x")), "downloader")
     assert caught.value.retryable
     assert caught.value.metadata == {"service": "downloader"}
+
+
+async def test_who_was_never_reached_is_told_from_who_stopped_in_the_middle() -> None:
+    async def stops(request: pb.DownloadRequest) -> AsyncGenerator[pb.DownloadResponse]:
+        if request.url == "before":
+            raise errors.Unavailable("It does not start.")
+        yield item(0)
+        raise errors.Unavailable("It stopped.")
+
+    async def forward(request: pb.DownloadRequest) -> AsyncGenerator[pb.DownloadResponse]:
+        async with dial("127.0.0.1:1") as further:
+            async for message in responses(rpc.DownloaderServiceStub(further).Download(request), "downloader"):
+                yield message
+
+    async def reached(address: str, url: str) -> bool:
+        async with dial(address) as channel:
+            with pytest.raises(errors.StageError) as caught:
+                async for _ in responses(rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url=url)), "x"):
+                    pass
+        return was_reached(caught.value)
+
+    assert not await reached("127.0.0.1:1", "nobody is there")
+    async with running(service(Servicer(stops)), settings()) as address:
+        assert await reached(address, "before") and await reached(address, "after")
+    async with running(service(Servicer(forward)), settings()) as address:
+        assert not await reached(address, "the service after it is not there")
 
 
 async def test_the_job_id_travels_along_and_into_the_logs() -> None:

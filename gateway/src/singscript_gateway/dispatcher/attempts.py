@@ -23,7 +23,7 @@ from singscript_gateway.jobs.store import Claim, JobStore, SameWork
 from singscript_gateway.jobs.updates import Update, read
 from singscript_gateway.settings import DispatcherSettings
 from singscript_serving.calls import responses
-from singscript_serving.status import status_code
+from singscript_serving.status import status_code, was_reached
 
 logger = logging.getLogger(__name__)
 
@@ -236,7 +236,10 @@ def _kept_unreadable(kept: Kept, failure: Failure) -> bool:
 
 
 def _is_refusal(error: errors.StageError) -> bool:
-    """Whether a service said that it is full. gRPC uses the same code, without a reason, for messages that are too
-    large: more waiting would not help those."""
+    """Whether a service said that it is full, or was not there: one that starts again is no failure of the job.
+
+    gRPC uses the code of full services, without a reason, for messages that are too large: more waiting would not help
+    those.
+    """
     code = status_code(error)
-    return code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.reason != code.name
+    return not was_reached(error) or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.reason != code.name)

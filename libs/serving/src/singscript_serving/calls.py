@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import grpc
 
+from singscript_serving.channel import SERVICE_KEY
 from singscript_serving.status import from_rpc_error
 
 T = TypeVar("T")
@@ -27,10 +28,15 @@ async def responses(call: AsyncIterable[T], service: str) -> AsyncGenerator[T]:
         async for message in call:
             yield message
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error, service) from None
+        raise from_rpc_error(error, service, reached=await _was_reached(call)) from None
     finally:
         if isinstance(call, grpc.aio.Call):
             call.cancel()
+
+
+async def _was_reached(call: AsyncIterable[T]) -> bool:
+    """Whether the service took a call that has failed."""
+    return not isinstance(call, grpc.aio.Call) or SERVICE_KEY in dict(await call.initial_metadata())
 
 
 async def response(call: Awaitable[T], service: str) -> T:

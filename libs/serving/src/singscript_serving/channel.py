@@ -11,6 +11,8 @@ import grpc
 from singscript_core import logs
 
 JOB_ID_KEY = "x-singscript-job"
+# Every stream is answered with it at once: who never saw it never reached the service.
+SERVICE_KEY = "x-singscript-service"
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 # With gRPC's own defaults a peer that was stopped with SIGSTOP went unnoticed for minutes; with these, for about 10 s.

@@ -16,7 +16,7 @@ import grpc
 from grpc_status import rpc_status
 
 from singscript_core import errors, logs
-from singscript_serving.channel import JOB_ID_KEY
+from singscript_serving.channel import JOB_ID_KEY, SERVICE_KEY
 from singscript_serving.status import RelayedError, status_code, to_status
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # A coroutine that writes, not a generator: so the service's generator is closed here when the client leaves.
         async def wrapped(request: Any, context: Context) -> None:
             async with self._around(context, method, job):
+                await context.send_initial_metadata(((SERVICE_KEY, self._stage),))
                 try:
                     with self._slot():
                         async with aclosing(inner(request, context)) as responses:

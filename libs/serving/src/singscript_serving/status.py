@@ -10,6 +10,8 @@ from grpc_status import rpc_status
 from singscript_core import errors
 
 DOMAIN = "singscript"
+# In the metadata of an error, for whoever relays it.
+_REACHED = "reached"
 
 # Ordered: the first class that fits wins.
 _CODES: tuple[tuple[type[errors.StageError], grpc.StatusCode], ...] = (
@@ -82,8 +84,17 @@ def to_status(error: errors.StageError) -> status_pb2.Status:
     return status_pb2.Status(code=code, message=error.message, details=details)
 
 
-def from_rpc_error(error: grpc.aio.AioRpcError, service: str) -> errors.StageError:
-    """What a call to `service` (its short name, for the sentence) failed with, as a StageError."""
+def was_reached(error: errors.StageError) -> bool:
+    """False where a service was not there at all, so that nothing was done yet."""
+    return error.metadata.get(_REACHED) != "no"
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError, service: str, *, reached: bool = True) -> errors.StageError:
+    """What a call to `service` (its short name, for the sentence) failed with, as a StageError.
+
+    Args:
+        reached: whether the service took the call.
+    """
     # The stubs know only the synchronous call; AioRpcError has the same trailing metadata.
     status = rpc_status.from_call(error)  # pyright: ignore[reportArgumentType]
     if status is not None:
@@ -100,6 +111,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str) -> errors.StageErr
         if reason:
             return RelayedError(error.code(), reason, status.message, retry_after_s=retry_after_s, metadata=metadata)
     code, facts = error.code(), {"service": service}
+    if code is grpc.StatusCode.UNAVAILABLE and not reached:
+        return UpstreamUnavailable(f"The {service} cannot be reached.", metadata=facts | {_REACHED: "no"})
     if code is grpc.StatusCode.UNAVAILABLE:
         return UpstreamUnavailable(f"The {service} cannot be reached, or stopped in the middle.", metadata=facts)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

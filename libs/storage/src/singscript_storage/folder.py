@@ -56,8 +56,10 @@ class FolderStore:
             _remove_older(self._unfinished, time.time() - _LEFTOVER_AGE_S)
 
     def check(self) -> None:
-        with _translated(), self._unfinished_file():
-            pass
+        with _translated(), self._unfinished_file() as (_, file):
+            # On a full disk an empty file can still be made.
+            file.write(_MARK)
+            file.flush()
 
     def put(self, key: str, path: Path, media_type: str) -> StoredObject:
         check_key(key)

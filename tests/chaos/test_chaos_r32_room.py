@@ -1,0 +1,79 @@
+"""R32: no room on a disk, a child that is killed for its memory: that one job fails, and says why."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import chaos
+import psutil
+import pytest
+from chaos import Event, Once, Result, Rig
+
+pytestmark = [pytest.mark.xdist_group("chaos-r28"), pytest.mark.timeout(400)]
+
+
+@contextmanager
+def no_room(rig: Rig, name: str, file_bytes: int) -> Iterator[None]:
+    """A process that can write no file beyond so many bytes, as if its disk were full. Needs no root."""
+    process = psutil.Process(rig.process(name).pid)
+    before = process.rlimit(resource.RLIMIT_FSIZE)
+    process.rlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
+    try:
+        yield
+    finally:
+        process.rlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.chaos
+def test_r32_stems_that_find_no_room(rig: Rig, undisturbed: Result, another: Path) -> None:
+    rig.ready()
+    with no_room(rig, "separator", 100_000):
+        job, events = rig.done(another, lambda _: None)
+    assert events[-1].data["state"] == "failed"
+    problem = events[-1].data["problem"]
+    assert problem["reason"] in {"NO_TEMPORARY_SPACE", "STORAGE_UNAVAILABLE"} and problem["stage"] == "separate"
+    assert rig.is_ready(), "others may go on"
+    # There is room again, and the user asks for it once more.
+    assert rig.http.post(f"/api/jobs/{job}/retry").status_code == 202
+    chaos.eventually(lambda: rig.job(job)["state"] in chaos.FINAL_STATES, "the retry ends")
+    assert rig.result(job) == undisturbed
+
+
+def test_r32_readiness_drops_while_there_is_no_room_and_comes_back(rig: Rig, another: Path) -> None:
+    rig.ready()
+    with no_room(rig, "gateway", 0):
+        readiness = rig.readiness()
+        assert not readiness["ready"] and not readiness["checks"]["storage"]["ok"]
+        with another.open("rb") as content:
+            answer = rig.http.post("/api/jobs", files={"file": ("song.flac", content)})
+        assert answer.status_code in {503, 507}, answer.text
+        assert answer.json()["reason"] in {"STORAGE_UNAVAILABLE", "NO_TEMPORARY_SPACE"}
+    assert rig.is_ready()
+
+
+@pytest.mark.chaos
+def test_r32_a_child_that_is_killed_for_its_memory(
+    rig: Rig, undisturbed: Result, another: Path, tmp_path: Path
+) -> None:
+    """The kernel kills with -9, and tells nobody else."""
+    rig.ready()
+    other = rig.submit(another)
+
+    def kill_child() -> None:
+        children = psutil.Process(rig.process("downloader").pid).children()
+        os.kill(max(children, key=lambda child: child.create_time()).pid, signal.SIGKILL)
+
+    once = Once(chaos.computes("download"), kill_child)
+    _, events = rig.done(chaos.another_file(another, tmp_path / "victim.flac"), once)
+    assert once.done
+    last: Event = events[-1]
+    assert last.data["state"] in {"failed", "succeeded"}
+    if last.data["state"] == "failed":
+        assert last.data["problem"]["stage"] == "download" and len(last.data["problem"]["detail"]) > 20
+    chaos.succeeded(list(rig.events(other)))
+    assert rig.result(other) == undisturbed
