@@ -8,16 +8,11 @@ import chaos
 import pytest
 from chaos import SERVICES, Once, Result, Rig
 
-# One of them is run with all other tests.
-VICTIMS = [
-    pytest.param(name, marks=[] if name == "transcriber" else [pytest.mark.chaos])
-    for name in (*SERVICES, "dispatcher", "gateway", "postgres")
-]
+VICTIMS = [*SERVICES, "dispatcher", "gateway", "postgres"]
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r26"), pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
-@pytest.mark.timeout(400)
-@pytest.mark.xdist_group("chaos-r26")
 def test_r26_a_process_that_is_told_to_stop(rig: Rig, undisturbed: Result, another: Path, victim: str) -> None:
     rig.ready()
     statuses: list[int] = []

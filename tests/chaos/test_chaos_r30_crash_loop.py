@@ -8,10 +8,10 @@ import chaos
 import pytest
 from chaos import Event, Result, Rig
 
-pytestmark = [pytest.mark.xdist_group("chaos-r30"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r30"), pytest.mark.timeout(400)]
 
 
-@pytest.mark.parametrize("victim", ["separator", pytest.param("dispatcher", marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("victim", ["separator", "dispatcher"])
 def test_r30_a_job_that_kills_its_worker_every_time(rig: Rig, undisturbed: Result, another: Path, victim: str) -> None:
     rig.ready()
     killed: list[int] = []

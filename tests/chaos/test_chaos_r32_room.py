@@ -14,7 +14,7 @@ import psutil
 import pytest
 from chaos import Event, Once, Result, Rig
 
-pytestmark = [pytest.mark.xdist_group("chaos-r28"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r28"), pytest.mark.timeout(400)]
 
 
 @contextmanager
@@ -29,7 +29,6 @@ def no_room(rig: Rig, name: str, file_bytes: int) -> Iterator[None]:
         process.rlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.chaos
 def test_r32_stems_that_find_no_room(rig: Rig, undisturbed: Result, another: Path) -> None:
     rig.ready()
     with no_room(rig, "separator", 100_000):
@@ -56,7 +55,6 @@ def test_r32_readiness_drops_while_there_is_no_room_and_comes_back(rig: Rig, ano
     assert rig.is_ready()
 
 
-@pytest.mark.chaos
 def test_r32_a_child_that_is_killed_for_its_memory(
     rig: Rig, undisturbed: Result, another: Path, tmp_path: Path
 ) -> None:
