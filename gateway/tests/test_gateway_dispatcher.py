@@ -397,14 +397,10 @@ async def test_job_waits_for_a_service_that_is_not_there(
     async with serving(endless) as aligner:
         address = aligner.address
     processes.start("dispatcher", SINGSCRIPT_ALIGNER=address)
-<<<<<<< HEAD
     job = await store.create(link(), LOCAL_OWNER)
-    done = await ended(store, job)
-=======
-    job = await store.create(link())
 
     async def has_waited() -> bool:
-        now = await store.get(job.id)
+        now = await store.get(job.id, LOCAL_OWNER)
         return now is not None and now.attempt > 3
 
     await eventually(has_waited, "more attempts than may fail")
@@ -423,9 +419,8 @@ async def test_upstream_that_fails_is_retried_and_then_failed(store: JobStore, p
 
     async with serving(broken) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
-        job = await store.create(link())
+        job = await store.create(link(), LOCAL_OWNER)
         done = await ended(store, job)
->>>>>>> 7013432 (A service that is not there costs a job no attempt; a full disk shows in readyz; chaos tests of R24, R25, R32)
     assert done.state is JobState.FAILED and done.problem
     assert (done.problem.reason, done.problem.stage, done.attempt) == ("UNAVAILABLE", "align", 3)
     assert not done.problem.input_at_fault

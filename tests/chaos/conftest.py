@@ -29,7 +29,6 @@ def undisturbed(rig: Rig, minute: Path) -> chaos.Result:
     job = rig.submit(minute)
     events = list(rig.events(job))
     chaos.succeeded(events)
-    assert chaos.reasons(events) == []
     return rig.result(job)
 
 

@@ -49,10 +49,11 @@ def test_r20_audio_seconds_that_are_computed_twice(
     job, events = rig.done(another, kill)
     assert kill.done
     chaos.succeeded(events)
+    assert chaos.reasons(events), "it was killed too late to be missed"
     assert rig.result(job) == undisturbed
     lines = [line for line in rig.log_lines(victim) if line.get("job") == job]
     again_s = [line["computed_s"] for line in lines if "computed_s" in line]
-    assert len(again_s) == 1, "the first attempt was killed, the second one came to its end"
+    assert len(again_s) == 1, f"{again_s}: the first attempt was killed, the second one came to its end"
     resumed = [event.data["from_s"] for event in events if event.kind == "resumed" and event.data["stage"] == stage]
     assert len(resumed) == 1
     twice_s = late_s[-1] + again_s[0] - LENGTH_S

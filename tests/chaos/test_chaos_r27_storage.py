@@ -74,11 +74,15 @@ def test_r27_a_storage_that_hangs(rig: Rig, storage: Storage, undisturbed: Resul
     rig.ready()
     hang = Once(chaos.computes("separate"), storage.proxy.hold)
 
+    def mend() -> None:
+        chaos.eventually(lambda: is_not_ready(rig), "readiness drops")
+        storage.proxy.release()
+
+    mended = Once(lambda event: bool(chaos.reasons([event])), mend)
+
     def disturb(event: Event) -> None:
         hang(event)
-        if chaos.reasons([event]):
-            chaos.eventually(lambda: is_not_ready(rig), "readiness drops")
-            storage.proxy.release()
+        mended(event)
 
     try:
         job, events = rig.done(another, disturb)

@@ -15,8 +15,8 @@ from faulty_proxy import FaultyProxy
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r31"), pytest.mark.timeout(400)]
 
-# A cut of a minute, for leases of 30 s, is one of this long for those of 5 s.
-CUT_S = 10.0
+# A cut of a minute, for leases of 30 s, is one of this long for those of 8 s.
+CUT_S = 16.0
 
 
 class Network:

@@ -35,8 +35,8 @@ SERVICES = ("downloader", "separator", "transcriber", "aligner")
 
 # A dead dispatcher is noticed in seconds; the relations are those of the defaults, with room for a busy machine.
 QUICK = {
-    "SINGSCRIPT_HEARTBEAT_S": "1",
-    "SINGSCRIPT_LEASE_S": "5",
+    "SINGSCRIPT_HEARTBEAT_S": "1.5",
+    "SINGSCRIPT_LEASE_S": "8",
     "SINGSCRIPT_SWEEP_S": "0.5",
     "SINGSCRIPT_RETRY_BASE_S": "4",
     "SINGSCRIPT_RETRY_CAP_S": "8",
