@@ -73,9 +73,19 @@ def test_r25_a_reader_that_does_not_read_holds_the_producers_back(rig: Rig, tmp_
     chaos.eventually(lambda: open_streams(rig) == 0, "the cancelled job's streams are gone")
     with channel_to(rig, "separator") as channel:
         stub = separator_pb2_grpc.SeparatorServiceStub(channel)
+
+        def begun() -> grpc.Call | None:
+            """A stream that has begun; the downloader, too, may still be busy with the cancelled job."""
+            call = stub.Separate(iter([separator_pb2.SeparateRequest(config=config)]), timeout=120)
+            try:
+                next(call)
+            except grpc.RpcError:
+                assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                return None
+            return call
+
         before = held_bytes()
-        call = stub.Separate(iter([separator_pb2.SeparateRequest(config=config)]), timeout=120)
-        next(call)
+        call = chaos.eventually(begun, "the services take the stream")
         peak, end_s = 0, time.monotonic() + 8
         while time.monotonic() < end_s:
             peak = max(peak, held_bytes())
