@@ -212,6 +212,8 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         *("/api/jobs/{job_id}/words", "/api/jobs/{job_id}/words/revisions", "/api/jobs/{job_id}/render"),
         "/api/jobs/{job_id}/webhook",
         "/api/jobs/{job_id}/retry",
+        *("/api/me", "/api/keys", "/api/keys/{key_id}", "/api/keys/{key_id}/rotate", "/api/audit"),
+        *("/api/users", "/api/users/{user_id}", "/api/users/{user_id}/keys", "/api/users/{user_id}/keys/{key_id}"),
     }
     order = document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
     assert set(order) == {"application/json", "multipart/form-data"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
 import json
 import logging
@@ -16,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from singscript_core import logs
+from singscript_gateway.api.cursors import Cursor, Limit, number_of, page_of
 from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, PrincipalDep, needs
 from singscript_gateway.api.problems import Problem, ProblemError, invalid_input, problem_response
 from singscript_gateway.api.shapes import (
@@ -125,16 +124,12 @@ async def list_jobs(
     gateway: GatewayDep,
     principal: PrincipalDep,
     state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=100)] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> JobList:
-    before = _number(cursor) if cursor else None
-    jobs = await gateway.store.list_jobs(principal.owner, state=state, before=before, limit=limit + 1)
-    page = jobs[:limit]
-    return JobList(
-        jobs=[JobSummary.model_validate(job_summary(job)) for job in page],
-        next_cursor=_cursor(page[-1].number) if len(jobs) > limit else None,
-    )
+    jobs = await gateway.store.list_jobs(principal.owner, state=state, before=number_of(cursor), limit=limit + 1)
+    page, next_cursor = page_of(jobs, limit)
+    return JobList(jobs=[JobSummary.model_validate(job_summary(job)) for job in page], next_cursor=next_cursor)
 
 
 @router.get(
@@ -307,17 +302,3 @@ def _read_json(name: str, text: str) -> object:
         return from_json(text)
     except ValueError:
         raise ProblemError(422, "INVALID_INPUT", f"The field {name!r} of the form is no JSON.") from None
-
-
-def _cursor(number: int) -> str:
-    return base64.urlsafe_b64encode(b"%d" % number).decode().rstrip("=")
-
-
-def _number(cursor: str) -> int:
-    try:
-        number = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error):
-        number = -1
-    if not 0 <= number < 2**63:
-        raise ProblemError(422, "INVALID_INPUT", "The cursor is not one of ours. Use next_cursor of the page before.")
-    return number

@@ -138,8 +138,15 @@ def add_handlers(app: FastAPI) -> None:
         return problem_response(body, {"WWW-Authenticate": challenge})
 
     async def on_validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        if any(e["loc"][0] == "path" for e in error.errors()):
-            return problem_response(problem(404, "JOB_NOT_FOUND", "There is no job with this id."))
+        match next((e["loc"][1] for e in error.errors() if e["loc"][0] == "path"), None):
+            case "job_id":
+                return problem_response(problem(404, "JOB_NOT_FOUND", "There is no job with this id."))
+            case "key_id":
+                return problem_response(problem(404, "KEY_NOT_FOUND", "There is no key with this id."))
+            case "user_id":
+                return problem_response(problem(404, "USER_NOT_FOUND", "There is no user with this id."))
+            case _:
+                pass
         return problem_response(invalid_input(error))
 
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:

@@ -14,7 +14,7 @@ from singscript.aligner.v1 import aligner_pb2_grpc
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from singscript_core.errors import InvalidInput
-from singscript_gateway.api import artifacts, events, health, jobs, usage, webhooks, words
+from singscript_gateway.api import artifacts, audit, events, health, jobs, keys, usage, users, webhooks, words
 from singscript_gateway.api.cors import add_cors, origins
 from singscript_gateway.api.docs import add_docs
 from singscript_gateway.api.gateway import REFUSALS, Gateway
@@ -95,7 +95,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     add_cors(app, origins(settings.cors_origins))
     app.add_middleware(Requests)
     add_document(app)
-    for part in (jobs, events, artifacts, words, webhooks, usage):
+    for part in (jobs, events, artifacts, words, webhooks, usage, keys, users, audit):
         app.include_router(part.router, responses=REFUSALS)
     app.include_router(health.router)
     return app

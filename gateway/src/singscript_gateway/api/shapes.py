@@ -29,7 +29,7 @@ from singscript_gateway.jobs.states import JobState
 
 
 def _is_written_out(value: object) -> object:
-    if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
         raise ValueError("A moment is written as 2026-12-01T00:00:00Z")
     return value
 

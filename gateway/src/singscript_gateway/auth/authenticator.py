@@ -84,7 +84,7 @@ class Authenticator:
             await self._store.key_used(key.id)
             if remembered := self._keys.get(key.id):
                 self._keys[key.id] = remembered[0], key.model_copy(update={"last_used_at": now})
-        return Principal(key.owner, key.id, key.scopes)
+        return Principal(key.owner, key.id, key.scopes, key.expires_at)
 
     async def _known(self, key_id: str) -> KnownKey | None:
         now_s = time.monotonic()

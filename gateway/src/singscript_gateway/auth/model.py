@@ -18,6 +18,7 @@ Action = Literal[
     "job.deleted",
     "words.corrected",
     "key.created",
+    "key.renamed",
     "key.rotated",
     "key.revoked",
     "key.refused",
@@ -40,24 +41,32 @@ class Principal:
     Attributes:
         owner: the user's id.
         key_id: None for who came without an API key.
+        ends_at: when the API key does; None: not by itself.
     """
 
     owner: str
     key_id: str | None
     scopes: frozenset[Scope]
+    ends_at: datetime | None = None
 
 
 LOCAL = Principal(LOCAL_OWNER, None, frozenset(SCOPES))
 
 
 class User(BaseModel):
-    """A row of `users`."""
+    """A row of `users`.
+
+    Attributes:
+        issuer, subject: of a user that came with an OIDC token.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     number: int
     name: str
+    issuer: str | None
+    subject: str | None
     created_at: datetime
     disabled_at: datetime | None
 

@@ -78,6 +78,9 @@ UPDATE api_keys
 -- No more than two of them live.
 UPDATE api_keys SET expires_at = LEAST(expires_at, now()) WHERE replaced_by = %(id)s
 
+-- rename_key --
+UPDATE api_keys SET name = %(name)s WHERE id = %(id)s AND owner = %(owner)s AND name <> %(name)s RETURNING id
+
 -- revoke_key --
 UPDATE api_keys SET revoked_at = now() WHERE id = %(id)s AND owner = %(owner)s AND revoked_at IS NULL RETURNING id
 

@@ -168,6 +168,13 @@ class AccountStore:
             rows = await _all(connection, "list_keys", owner=owner, before=before, limit=limit)
             return [ApiKey.model_validate(row) for row in rows]
 
+    async def rename_key(self, key_id: str, owner: str, name: str, *, by: str | None) -> ApiKey:
+        """Raises KeyNotFound."""
+        async with self._pool.connection() as connection:
+            if await _first(connection, "rename_key", id=key_id, owner=owner, name=name):
+                await audit.note(connection, by, "key.renamed", key_id)
+            return _key(await _first(connection, "get_key", id=key_id, owner=owner))
+
     async def rotate_key(self, key_id: str, owner: str, overlap_s: float, *, by: str | None) -> tuple[ApiKey, str]:
         """A new key like this one, and the text of it; this one ends after the overlap, and the one before it now.
 
