@@ -694,3 +694,21 @@ async def test_without_storage_nothing_is_written_to_the_disk(
     async with served() as address:
         answer = await ask(address, messages(inline(sound), sound))
     assert answer.artifacts == {} and made == []
+
+
+async def test_parts_are_announced_and_gone_on_from(served: Served, tones: Tones, tmp_path: Path) -> None:
+    sound, store = tones(RATE_HZ * 6), FolderStore(tmp_path / "store")
+
+    def parts_of(answer: Answer) -> list[media_pb2.Part]:
+        return [event.part for event in answer.events if event.HasField("part")]
+
+    async with served(store=store, separator_part_s=1.0) as address:
+        whole = await ask(address, messages(inline(sound, keep_parts=True), sound))
+        parts = parts_of(whole)
+        assert [part.number for part in parts] == list(range(len(parts))) and len(parts) >= 3
+        given = [media_pb2.StoredObject(key=part.key) for part in parts[:2]]
+        resumed = await ask(address, messages(inline(sound, keep_parts=True, parts=given), sound))
+    assert [event.resumed for event in resumed.events if event.HasField("resumed")][0] is not None
+    assert parts_of(resumed) == parts[2:]
+    assert resumed.artifacts == whole.artifacts
+    assert resumed.vocals.tobytes() == whole.vocals.tobytes()
