@@ -696,19 +696,49 @@ async def test_without_storage_nothing_is_written_to_the_disk(
     assert answer.artifacts == {} and made == []
 
 
+def parts_of(answer: Answer) -> list[media_pb2.Part]:
+    return [event.part for event in answer.events if event.HasField("part")]
+
+
+def resumed_from_s(answer: Answer) -> list[float]:
+    # The field's name is a word of Python.
+    resumed = [event.resumed for event in answer.events if event.HasField("resumed")]
+    return [seconds(getattr(event, "from")) for event in resumed]
+
+
 async def test_parts_are_announced_and_gone_on_from(served: Served, tones: Tones, tmp_path: Path) -> None:
     sound, store = tones(RATE_HZ * 6), FolderStore(tmp_path / "store")
-
-    def parts_of(answer: Answer) -> list[media_pb2.Part]:
-        return [event.part for event in answer.events if event.HasField("part")]
-
     async with served(store=store, separator_part_s=1.0) as address:
         whole = await ask(address, messages(inline(sound, keep_parts=True), sound))
         parts = parts_of(whole)
         assert [part.number for part in parts] == list(range(len(parts))) and len(parts) >= 3
         given = [media_pb2.StoredObject(key=part.key) for part in parts[:2]]
         resumed = await ask(address, messages(inline(sound, keep_parts=True, parts=given), sound))
-    assert [event.resumed for event in resumed.events if event.HasField("resumed")][0] is not None
+    assert resumed_from_s(whole) == [] and resumed_from_s(resumed) == [seconds(parts[1].end)]
     assert parts_of(resumed) == parts[2:]
     assert resumed.artifacts == whole.artifacts
     assert resumed.vocals.tobytes() == whole.vocals.tobytes()
+
+
+@pytest.mark.parametrize("other", ["backend", "weights"])
+async def test_parts_of_another_backend_or_other_weights_are_not_mixed_in(
+    served: Served, tones: Tones, tmp_path: Path, package: dict[str, Any], other: str
+) -> None:
+    sound, store = tones(RATE_HZ * 6), FolderStore(tmp_path / "store")
+    changed: dict[str, Any] = {"separator_backend": "openvino"}
+    if other == "weights":
+        torch.manual_seed(1)
+        state, models = HTDemucs(**package["kwargs"]).state_dict(), tmp_path / "models"
+        models.mkdir()
+        torch.save(package | {"state": state}, models / "tiny.th")
+        changed = {"models": models}
+    async with served(store=store, separator_part_s=1.0) as address:
+        first = await ask(address, messages(inline(sound, keep_parts=True), sound))
+    given = [media_pb2.StoredObject(key=part.key) for part in parts_of(first)]
+    async with served(store=store, separator_part_s=1.0, **changed) as address:
+        plain = await ask(address, messages(inline(sound), sound))
+        again = await ask(address, messages(inline(sound, keep_parts=True, parts=given), sound))
+    assert resumed_from_s(again) == []
+    assert [part.number for part in parts_of(again)] == list(range(len(given)))
+    assert again.artifacts == plain.artifacts
+    assert again.vocals.tobytes() == plain.vocals.tobytes() != first.vocals.tobytes()

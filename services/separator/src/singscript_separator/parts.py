@@ -70,6 +70,7 @@ class Parts(Memory):
             **params,
             "format": FORMAT,
             "sources": ",".join(estimates.sources),
+            "made_by": estimates.made_by,
             "network_hz": str(estimates.sample_rate_hz),
             "network_channels": str(estimates.channels),
             "sample_rate_hz": str(sample_rate_hz),

@@ -44,11 +44,13 @@ class Estimates:
     Attributes:
         sources: their names, in order.
         channels, sample_rate_hz: of each.
+        made_by: what computes them, with which weights; where it differs, they differ, if only in the last bits.
     """
 
     sources: tuple[str, ...]
     channels: int
     sample_rate_hz: int
+    made_by: str = ""
 
 
 class Memory:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +76,7 @@ class Demucs:
         self._options = options
         self._loading = threading.Lock()
         # The model that was used last; a second one takes its place, as each needs hundreds of megabytes.
-        self._loaded: tuple[str, bool, Bag] | None = None
+        self._loaded: _Loaded | None = None
         self._refused: dict[str, str] = {}  # model -> why its weights could not be used when last tried
 
     @property
@@ -97,10 +99,10 @@ class Demucs:
         try:
             yield from weights.fetch(recipe.signatures, recipe, self._models_dir)
             with self._loading:
-                if self._loaded is None or self._loaded[:2] != (model, every_source):
+                if self._loaded is None or (self._loaded.model, self._loaded.every_source) != (model, every_source):
                     self._loaded = None  # before the next one is there: both may not fit into memory
-                    self._loaded = (model, every_source, self._load(recipe, every_source))
-                bag = self._loaded[2]
+                    self._loaded = self._load(model, recipe, every_source)
+                bag, made_by = self._loaded.bag, self._loaded.made_by
         except EngineUnavailable as error:
             message = f"The Demucs model '{model}' cannot be used. {error.message}"
             self._refused[model] = message
@@ -111,7 +113,7 @@ class Demucs:
         params = {"split": split, "overlap": f"{self._options.overlap:g}"}
         if split == "vocals":
             params["instrumental"] = self._options.instrumental
-        estimates = Estimates(bag.sources, bag.channels, bag.sample_rate_hz)
+        estimates = Estimates(bag.sources, bag.channels, bag.sample_rate_hz, made_by)
         return Ready(EngineChosen(self.name, model, bag.device), stems, work, params, estimates=estimates)
 
     def _recipe(self, model: str, every_source: bool) -> Recipe:
@@ -141,7 +143,7 @@ class Demucs:
             return f"{lack} and cannot be downloaded ({unreachable}): {put}, or let this machine reach the hub."
         return ""
 
-    def _load(self, recipe: Recipe, every_source: bool) -> Bag:
+    def _load(self, model: str, recipe: Recipe, every_source: bool) -> _Loaded:
         models = weights.load_models(recipe.signatures, recipe, self._models_dir)
         known = next(iter(models.values())).sources
         if "vocals" not in known:
@@ -151,16 +153,28 @@ class Demucs:
             if not needed(recipe.weights, len(recipe.signatures), [known.index(source)]):
                 raise WeightsRefused(f"None of its networks counts for {source}. Correct the weights of the bag.")
         recipe = _narrowed(recipe, [known.index(source) for source in sources])
-        paths = [weights.checkpoint_path(s, recipe, self._models_dir) for s in recipe.signatures]
-        return bag_of(
+        found = (weights.checkpoint_path(s, recipe, self._models_dir) for s in recipe.signatures)
+        paths = [path for path in found if path]
+        bag = bag_of(
             [models[signature] for signature in recipe.signatures],
             recipe.weights or [[1.0] * len(known)] * len(recipe.signatures),
-            [path for path in paths if path],
+            paths,
             sources,
             self._options.backend,
             store_dir(self._models_dir) / "openvino",
             self._options.threads,
         )
+        return _Loaded(model, every_source, bag, _made_by(bag, paths))
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A model as it was loaded; `made_by` is that of its `Estimates`."""
+
+    model: str
+    every_source: bool
+    bag: Bag
+    made_by: str
 
 
 def _narrowed(recipe: Recipe, places: list[int]) -> Recipe:
@@ -168,3 +182,20 @@ def _narrowed(recipe: Recipe, places: list[int]) -> Recipe:
     kept = needed(recipe.weights, len(recipe.signatures), places)
     rows = [recipe.weights[index] for index in kept] if recipe.weights else None
     return replace(recipe, signatures=tuple(recipe.signatures[index] for index in kept), weights=rows)
+
+
+def _made_by(bag: Bag, checkpoints: list[Path]) -> str:
+    """The device in words, versions of what computes there, and a digest of all weights and of how they are joined."""
+    digest = hashlib.sha256()
+    for checkpoint, member in zip(checkpoints, bag.members, strict=True):
+        with checkpoint.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(f"{member.segment_samples} {member.shares.tolist()}".encode())
+    return f"{bag.device}, torch {_version('torch')}, openvino {_version('openvino')}, {digest.hexdigest()}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # OpenVINO is not there for every machine
+        return "none"
