@@ -181,7 +181,10 @@ async def running(load: Load) -> AsyncIterator[System]:
                     for url in urls:
                         async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
                             await is_up(client)
-                    yield System(urls, {}, server.get_uri(), start_dispatchers, pids, scratch)
+                    _run("users", "add", "load", environment=processes.environment)
+                    key = _run("keys", "create", "load", environment=processes.environment).strip()
+                    headers = {"Authorization": f"Bearer {key}"}
+                    yield System(urls, headers, server.get_uri(), start_dispatchers, pids, scratch)
                 except BaseException:
                     print(processes.logs()[-5000:], file=sys.stderr)
                     raise

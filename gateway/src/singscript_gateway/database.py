@@ -44,8 +44,14 @@ def make_pool(database_url: str, max_size: int = 10) -> Pool:
         timeout=5,
         open=False,
         check=AsyncConnectionPool.check_connection,
+        reset=_reset,
     )
     return cast(Pool, pool)
+
+
+async def _reset(connection: Connection) -> None:
+    """Whoever borrows it next begins with a transaction, unless they say otherwise."""
+    await connection.set_autocommit(False)
 
 
 async def patiently(action: Callable[[], Awaitable[T]]) -> T:

@@ -17,7 +17,7 @@ from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, needs
 from singscript_gateway.api.problems import Problem
 from singscript_gateway.api.shapes import event_data
 from singscript_gateway.auth.authenticator import Unauthenticated
-from singscript_gateway.jobs.listen import POLL_S, pause
+from singscript_gateway.jobs.listen import pause
 from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.states import JobState
 
@@ -108,7 +108,7 @@ async def _stream(gateway: Gateway, job: Job, after: int, authorization: str | N
             if ended and all_read:
                 return
             if len(events) < _PAGE:
-                await pause(changed, min(POLL_S, gateway.settings.sse_heartbeat_s))
+                await pause(changed, min(gateway.events.poll_s, gateway.settings.sse_heartbeat_s))
             if time.monotonic() - sent_at_s >= gateway.settings.sse_heartbeat_s:
                 yield format_sse_event(data_str=None, comment="heartbeat")
                 sent_at_s = time.monotonic()

@@ -46,7 +46,8 @@ class Gateway:
     closing: asyncio.Event
 
 
-def _gateway(request: Request) -> Gateway:
+async def _gateway(request: Request) -> Gateway:
+    # Plain functions would each be run in a thread.
     return request.app.state.gateway
 
 

@@ -243,7 +243,8 @@ async def _insert(
     if keyed:
         return await gateway.store.create_once(order, keyed, _body, since)
     job = await gateway.store.create(order, owner, since)
-    return Answer(job.id, _body(job, await gateway.webhooks.secret_of(job.id, owner)), repeated=False)
+    secret = await gateway.webhooks.secret_of(job.id, owner) if order.webhook else None
+    return Answer(job.id, _body(job, secret), repeated=False)
 
 
 def _body(job: Job, webhook_secret: str | None) -> str:

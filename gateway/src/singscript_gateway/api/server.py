@@ -134,6 +134,8 @@ def make_server(settings: ApiSettings, objects: ObjectStore) -> uvicorn.Server:
         server_header=False,
         log_config=None,
         access_log=False,
+        # Clients keep idle connections for as long as they like: one that is closed just when they use it is an error.
+        timeout_keep_alive=round(REQUEST_WAIT_S),
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
     return _Server(config)

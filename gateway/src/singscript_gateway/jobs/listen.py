@@ -21,6 +21,8 @@ QUEUE = "singscript_queue"
 
 # How long a waiter sleeps without looking for itself: what a broken connection misses is late, never lost.
 POLL_S = 1.0
+# While it listens: what is missed even so is what a connection swallowed that is dead and does not know it yet.
+POLL_LISTENING_S = 5.0
 
 
 class Listener:
@@ -31,6 +33,7 @@ class Listener:
 
     def __init__(self, channel: str) -> None:
         self._channel = channel
+        self._listening = False
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @contextmanager
@@ -44,6 +47,11 @@ class Listener:
             self._waiters[payload].discard(event)
             if not self._waiters[payload]:
                 del self._waiters[payload]
+
+    @property
+    def poll_s(self) -> float:
+        """How long those may sleep who wait for nothing but notifications."""
+        return POLL_LISTENING_S if self._listening else POLL_S
 
     def wake(self, payload: str) -> None:
         for event in self._waiters.get(payload, ()):
@@ -79,12 +87,18 @@ class Listener:
         connection = await psycopg.AsyncConnection.connect(target, autocommit=True)
         async with connection:
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+            self._listening = True
             self.wake_all()
-            while True:
-                async for notification in connection.notifies(timeout=30.0):
-                    self.wake(notification.payload)
-                # A server that went away without a word shows here.
-                await connection.execute("SELECT 1")
+            try:
+                while True:
+                    async for notification in connection.notifies(timeout=30.0):
+                        self.wake(notification.payload)
+                    # A server that went away without a word shows here.
+                    await connection.execute("SELECT 1")
+            finally:
+                self._listening = False
+                # They look for themselves from now on.
+                self.wake_all()
 
 
 async def pause(event: asyncio.Event, timeout_s: float = POLL_S) -> None:

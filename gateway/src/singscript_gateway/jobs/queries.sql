@@ -2,8 +2,10 @@
 -- Conditions on states come as parameters from states.py. What is asked for a user names the owner.
 
 -- insert_job --
+-- It is due at once, from its first stage on.
 INSERT INTO jobs (id, owner, request, formats, priority)
 VALUES (%(id)s, %(owner)s, %(request)s, %(formats)s, %(priority)s)
+RETURNING *, pg_notify('singscript_queue', '')
 
 -- make_due --
 -- Dispatchers look for themselves when a delay is over.

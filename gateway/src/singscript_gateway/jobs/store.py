@@ -160,31 +160,31 @@ class JobStore:
 
     async def answer(self, keyed: Keyed) -> Answer | None:
         """The answer that is kept by the key; raises IdempotencyKeyReused."""
-        async with self._transaction() as tx:
+        async with self._statements() as tx:
             return await _kept_answer(tx, keyed)
 
     async def get(self, job_id: UUID, owner: str) -> Job | None:
-        async with self._transaction() as tx:
+        async with self._statements() as tx:
             return job_or_none(await tx.first("find_job", id=job_id, owner=owner))
 
     async def list_jobs(self, owner: str, *, state: JobState | None, before: int | None, limit: int) -> list[Job]:
         """Newest first; `before` is the number of the last job of the page before."""
-        async with self._transaction() as tx:
+        async with self._statements() as tx:
             rows = await tx.all("list_jobs", owner=owner, state=state, before=before, limit=limit)
             return [read_job(row) for row in rows]
 
     async def details(self, job: Job) -> tuple[list[Stage], list[dict[str, Any]], list[Artifact], list[UsageSum]]:
         """Stages and warnings of the job's newest attempt, its artifacts, and what it has spent."""
-        async with self._transaction() as tx:
+        async with self._statements() as tx:
             return await read_details(tx, job)
 
     async def artifacts(self, job_id: UUID, owner: str) -> list[Artifact]:
-        async with self._transaction() as tx:
+        async with self._statements() as tx:
             return await read_artifacts(tx, job_id, owner)
 
     async def revisions(self, job_id: UUID, owner: str) -> list[Revision]:
         """Of the words, oldest first; the last one stands."""
-        async with self._transaction() as tx:
+        async with self._statements() as tx:
             rows = await tx.all("get_revisions", id=job_id, owner=owner, words=RESULT_NAME)
             return [Revision(**row, made_by="user" if row["revision"] > 1 else "aligner") for row in rows]
 
@@ -228,11 +228,11 @@ class JobStore:
 
     async def usage(self, owner: str, since: datetime | None, until: datetime | None) -> list[UsageSum]:
         """What the owner has spent from `since` on, and before `until`; by engine and model."""
-        async with self._transaction() as tx:
+        async with self._statements() as tx:
             return await read_usage(tx, owner, since=since, until=until)
 
     async def events_after(self, job_id: UUID, owner: str, after: int, limit: int = 500) -> list[Event]:
-        async with self._transaction() as tx:
+        async with self._statements() as tx:
             rows = await tx.all("events_after", id=job_id, owner=owner, after=after, limit=limit)
             return [Event.model_validate(row) for row in rows]
 
@@ -350,13 +350,13 @@ class JobStore:
     async def missing_migrations(self) -> set[str]:
         """Names of the steps of `database.migrate` that this database has not seen."""
         try:
-            async with self._transaction() as tx:
+            async with self._statements() as tx:
                 return expected_migrations() - {row["name"] for row in await tx.all("applied_migrations")}
         except psycopg.errors.UndefinedTable:
             return expected_migrations()
 
     async def live_dispatchers(self, lease_s: float) -> int:
-        async with self._transaction() as tx:
+        async with self._statements() as tx:
             return (await tx.one("count_dispatchers", lease_s=lease_s))["live"]
 
     # -- for the dispatcher
@@ -519,7 +519,7 @@ class JobStore:
             await tx.run("drop_dispatcher", dispatcher=dispatcher)
 
     async def cancels_requested(self, job_ids: list[UUID]) -> set[UUID]:
-        async with self._transaction() as tx:
+        async with self._statements() as tx:
             return {row["id"] for row in await tx.all("cancels_requested", ids=job_ids)}
 
     async def take_over(self, lease_s: float, max_attempts: int) -> Job | None:
@@ -555,16 +555,17 @@ class JobStore:
         formats = _formats(dict.fromkeys(request.formats, request.karaoke))
         stored = Jsonb(request.model_dump(mode="json", exclude={"webhook"}))
         priority = _PRIORITIES[request.priority]
-        await tx.run("insert_job", id=job_id, owner=owner, request=stored, formats=formats, priority=priority)
-        if hook := request.webhook:
-            secrets = hook.secrets or [new_secret()]
-            await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
-        job = read_job(await tx.one("get_job", id=job_id))
-        await kept.note_work(tx, job, request.upload.key if request.upload else f"link {request.url}")
-        await _make_due(tx, job)
-        await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
-        await audit.note(tx.connection, owner, "job.created", str(job_id))
-        return read_job(await tx.one("get_job", id=job_id))
+        # Statements whose rows nobody waits for go out together.
+        async with tx.connection.pipeline():
+            columns = {"owner": owner, "request": stored, "formats": formats, "priority": priority}
+            job = read_job(await tx.one("insert_job", id=job_id, **columns))
+            if hook := request.webhook:
+                secrets = hook.secrets or [new_secret()]
+                await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
+            await kept.note_work(tx, job, request.upload.key if request.upload else f"link {request.url}")
+            await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
+            await audit.note(tx.connection, owner, "job.created", str(job_id))
+            return read_job(await tx.one("get_job", id=job_id))
 
     async def _begin(self, tx: Transaction, claimed: DictRow) -> Claim:
         job = read_job(claimed)
@@ -616,6 +617,13 @@ class JobStore:
         await tx.append(job.id, Update("state", {"state": JobState.CANCELLED}))
         await tx.tell_webhooks(job.id)
         return True
+
+    @asynccontextmanager
+    async def _statements(self) -> AsyncIterator[Transaction]:
+        """For what only reads: each statement by itself, without the two round trips of a transaction."""
+        async with self._pool.connection() as connection:
+            await connection.set_autocommit(True)
+            yield Transaction(connection)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
