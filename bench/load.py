@@ -355,7 +355,7 @@ async def measure(load: Load) -> Found:
         began_s = time.monotonic()
         streams = loop.run_in_executor(watchers, watch, system.urls, system.headers, job_ids, load.streams)
         system.start_dispatchers()
-        await eventually(lambda: _is_ready(clients[0]), "the dispatchers live")
+        await eventually(lambda: _is_ready(clients[0]), "the dispatchers live", _STREAMS_END_S)
         before = {name: holding(pid) for name, pid in system.pids().items()}
         temporary_files = files_in(system.scratch / "tmp")
         census = Census(system.pids(), every_s=2.0)
