@@ -37,6 +37,15 @@ class Bucket:
         how |= changed
         return S3Store(how.pop("endpoint", self.server.endpoint), **how)
 
+    def uploads_under_way(self) -> list[str]:
+        """The objects that parts are kept of, and which are not whole yet."""
+        admin: Any = _admin(self.server)
+        return [upload.object_name for upload in admin._list_multipart_uploads(self.name).uploads]
+
+
+def _admin(server: Any) -> Minio:
+    return Minio(server.endpoint, server.access_key, server.secret_key, secure=False, region=server.region)
+
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
@@ -47,8 +56,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture
 def bucket(s3_server: Any) -> Bucket:
     name = f"test-{uuid4().hex}"
-    admin = Minio(s3_server.endpoint, s3_server.access_key, s3_server.secret_key, secure=False, region=s3_server.region)
-    admin.make_bucket(name)
+    _admin(s3_server).make_bucket(name)
     return Bucket(s3_server, name)
 
 

@@ -12,8 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from singscript_core.errors import NotFound, StageError
-from singscript_storage import ChecksumMismatch, InvalidKey, ObjectNotFound, ObjectStore, StoredObject
+from singscript_core.errors import Cancelled, NotFound, StageError
+from singscript_core.stopping import Stop
+from singscript_storage import (
+    ChecksumMismatch,
+    InvalidKey,
+    ObjectNotFound,
+    ObjectStore,
+    S3Store,
+    StoredObject,
+    sha256_of,
+)
+from singscript_storage.store import BLOCK_BYTES
 
 MakeFile = Callable[[bytes], Path]
 
@@ -220,3 +230,51 @@ def test_every_error_is_one_that_a_stage_may_report() -> None:
     assert issubclass(ObjectNotFound, StageError)
     assert issubclass(ChecksumMismatch, StageError)
     assert issubclass(InvalidKey, StageError)
+
+
+class _SetAtLook(Stop):
+    """Somebody sets it between two looks at it."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+
+    @property
+    def is_set(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_a_digest_that_nobody_waits_for_any_more(make_file: MakeFile) -> None:
+    file, stop = make_file(content_of(4 * BLOCK_BYTES)), _SetAtLook(2)
+    with file.open("rb") as opened, stop.governing(), pytest.raises(Cancelled):
+        sha256_of(opened)
+    with file.open("rb") as opened, _SetAtLook(4).governing():
+        assert sha256_of(opened) == hashlib.sha256(content_of(4 * BLOCK_BYTES)).hexdigest()
+
+
+@pytest.mark.parametrize("looks", [0, 60, 100])  # 100: on S3 while the first of several parts goes up
+def test_a_put_that_nobody_waits_for_any_more_leaves_nothing(
+    store: ObjectStore, make_file: MakeFile, looks: int, request: pytest.FixtureRequest
+) -> None:
+    size_bytes = 128 * BLOCK_BYTES
+    file = make_file(bytes(size_bytes))
+    with _SetAtLook(looks).governing(), pytest.raises(Cancelled):
+        store.put("x", file, "text/plain")
+    assert list(store.list()) == []
+    if isinstance(store, S3Store):
+        bucket = request.getfixturevalue("bucket")
+        assert bucket.uploads_under_way() == []
+    assert store.put("x", file, "text/plain").size_bytes == size_bytes
+
+
+def test_a_fetch_that_nobody_waits_for_any_more_leaves_nothing(
+    store: ObjectStore, make_file: MakeFile, tmp_path: Path
+) -> None:
+    store.put("x", make_file(content_of(10 * BLOCK_BYTES)), "text/plain")
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    with _SetAtLook(3).governing(), pytest.raises(Cancelled):
+        store.fetch("x", folder / "x")
+    assert list(folder.iterdir()) == []
+    assert store.fetch("x", folder / "x").size_bytes == 10 * BLOCK_BYTES

@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,11 @@ import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 from singscript.downloader.v1 import downloader_pb2, downloader_pb2_grpc
+from singscript.media.v1 import media_pb2
 
+from singscript_core import stopping
 from singscript_serving.channel import dial
+from singscript_storage import FolderStore, Reader, StoredObject
 
 Children = Callable[[], set[int]]
 
@@ -105,6 +110,54 @@ def _commands(part: str) -> list[psutil.Process]:
             if any(part in argument for argument in child.cmdline()):
                 found.append(child)
     return found
+
+
+class _SlowStore(FolderStore):
+    """It takes and gives a little at a time, without end."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.busy = threading.Event()
+
+    def _blocks(self) -> Iterator[bytes]:
+        self.busy.set()
+        for _ in range(6_000):  # a minute: longer than any test waits for
+            time.sleep(0.01)
+            yield bytes(1024)
+
+    def put(self, key: str, path: Path, media_type: str) -> StoredObject:
+        for _ in self._blocks():
+            stopping.check()
+        raise AssertionError("nobody stopped it")
+
+    def stat(self, key: str) -> StoredObject:
+        return StoredObject(key, 1024, "", "audio/wav")
+
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Reader:
+        return Reader(self.stat(key), self._blocks(), lambda: None, whole=False)
+
+
+@pytest.mark.parametrize("what", ["put", "fetch"])
+async def test_client_leaves_while_the_storage_works(
+    start: Any, site: Any, media: Any, work_dir: Path, tmp_path: Path, what: str
+) -> None:
+    store = _SlowStore(tmp_path / "slow")
+    request = downloader_pb2.DownloadRequest(url=site.serve("/sine.wav", media.wav))
+    if what == "fetch":
+        request = downloader_pb2.DownloadRequest(object=media_pb2.StoredObject(key="x"))
+    async with start(store=store, download_allow_hosts=site.host) as client:
+        call = client.stub.Download(request, timeout=60)
+        reading = asyncio.create_task(_read_all(call))
+        await eventually(store.busy.is_set)
+        call.cancel()
+        await eventually(lambda: not list(work_dir.iterdir()))
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+
+async def _read_all(call: Any) -> None:
+    async for _ in call:
+        pass
 
 
 @pytest.mark.parametrize("module", ["engines.fetch", "engines.decode"])

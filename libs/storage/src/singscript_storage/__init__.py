@@ -12,6 +12,7 @@ from singscript_storage.store import (
     Reader,
     StorageUnavailable,
     StoredObject,
+    sha256_of,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "StoredObject",
     "artifact_key",
     "open_store",
+    "sha256_of",
 ]

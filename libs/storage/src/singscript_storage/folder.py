@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from singscript_core import stopping
 from singscript_storage.keys import check_key, check_prefix
 from singscript_storage.store import (
     BLOCK_BYTES,
@@ -67,6 +68,7 @@ class FolderStore:
             digest = hashlib.sha256()
             size_bytes = 0
             while block := source.read(BLOCK_BYTES):
+                stopping.check()
                 digest.update(block)
                 size_bytes += len(block)
                 file.write(block)

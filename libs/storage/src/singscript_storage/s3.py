@@ -5,7 +5,6 @@ The digest travels as user metadata. Large objects go up in parts and are visibl
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse
 
+from singscript_core import stopping
 from singscript_storage.keys import check_key, check_prefix
 from singscript_storage.store import (
     BLOCK_BYTES,
@@ -30,6 +30,7 @@ from singscript_storage.store import (
     StoredObject,
     check_range,
     save,
+    sha256_of,
 )
 
 _PART_BYTES = 8 * 1024 * 1024
@@ -93,7 +94,7 @@ class S3Store:
     def put(self, key: str, path: Path, media_type: str) -> StoredObject:
         check_key(key)
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = sha256_of(file)
             size_bytes = file.tell()
             file.seek(0)
             with self._translated(key):
@@ -208,6 +209,8 @@ class _SteadySend:
     def send(self, data: Any) -> None:
         if isinstance(data, bytes):
             for start in range(0, len(data), _SEND_BYTES):
+                if start:  # not before short ones: one of them takes an unfinished upload away
+                    stopping.check()
                 super().send(data[start : start + _SEND_BYTES])  # type: ignore[misc]  (mixed in before a connection)
         else:
             super().send(data)  # type: ignore[misc]  (as above)

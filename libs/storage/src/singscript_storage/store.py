@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import BinaryIO, Protocol, Self
 from uuid import uuid4
 
+from singscript_core import stopping
 from singscript_core.errors import BrokenStream, InvalidInput, NotFound, Unavailable
 
 BLOCK_BYTES = 256 * 1024
@@ -65,7 +66,8 @@ class ObjectStore(Protocol):
     """Whole objects under keys. Blocking; usable from several threads and processes at once.
 
     An object is visible only once it is whole, and replaced in one step. Every method raises `InvalidKey` for a key
-    that `check_key` refuses, and `StorageUnavailable`.
+    that `check_key` refuses, and `StorageUnavailable`; `put` and `fetch` end with `Cancelled` between two blocks when
+    what governs their thread is set (`singscript_core.stopping`).
     """
 
     def check(self) -> None:
@@ -161,6 +163,15 @@ def check_range(offset: int, length: int | None) -> None:
         raise ValueError(f"offset {offset} and length {length} may not be negative")
 
 
+def sha256_of(file: BinaryIO) -> str:
+    """The digest of an open file from here to its end, lower-case hexadecimal; raises Cancelled as `put` does."""
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK_BYTES):
+        stopping.check()
+        digest.update(block)
+    return digest.hexdigest()
+
+
 def save(reader: Reader, path: Path) -> StoredObject:
     """Writes all of a reader to `path` by way of a file beside it, so that `path` is never half written."""
     part = path.with_name(f".{uuid4().hex}.part")
@@ -169,6 +180,7 @@ def save(reader: Reader, path: Path) -> StoredObject:
     try:
         with reader, part.open("wb") as file:
             for block in reader:
+                stopping.check()
                 digest.update(block)
                 size_bytes += len(block)
                 file.write(block)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import mimetypes
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from singscript_audio.chunks import ChunkWriter, audio_format
 from singscript_audio.decode import MediaProbe
 from singscript_core.errors import InvalidInput
 from singscript_core.events import EngineChosen, Progress, StageEvent, Stored, Warned
+from singscript_core.stopping import Stop
 from singscript_downloader.children import CHANNELS, SAMPLE_RATE_HZ, Fetched, Found, decode_file, fetch_link
 from singscript_downloader.engines import links
 from singscript_downloader.engines.errors import StorageNotConfigured, disk_full, too_large
@@ -29,7 +29,7 @@ from singscript_downloader.engines.reports import FILE_NAME
 from singscript_downloader.settings import DownloaderSettings
 from singscript_serving import events
 from singscript_serving.server import Service
-from singscript_storage import ObjectStore, artifact_key
+from singscript_storage import ObjectStore, artifact_key, sha256_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 P = ParamSpec("P")
@@ -214,14 +214,25 @@ def _event(event: StageEvent) -> downloader_pb2.DownloadResponse:
 
 def _sha256(file: Path) -> str:
     with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        return sha256_of(opened)
 
 
 async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Like asyncio.to_thread, but when cancelled waits for the thread: it must not write into a folder that is gone."""
-    task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
+    """Like asyncio.to_thread, but when cancelled ends the work at its next `stopping.check`, and waits for that.
+
+    It must not write into a folder that is gone.
+    """
+    stop = Stop()
+
+    def governed() -> T:
+        with stop.governing():
+            return work(*args, **kwargs)
+
+    task = asyncio.create_task(asyncio.to_thread(governed))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        stop.set()
         await asyncio.wait([task])
+        task.exception()  # looked at, or it would be logged as one that nobody saw
         raise

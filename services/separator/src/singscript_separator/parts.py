@@ -19,7 +19,7 @@ from typing import IO, Self
 
 import numpy as np
 
-from singscript_core.errors import StageError
+from singscript_core.errors import Cancelled, StageError
 from singscript_core.events import PartStored, Resumed
 from singscript_separator.artifacts import written_to_disk
 from singscript_separator.engines import Block, Estimates, Memory
@@ -128,6 +128,8 @@ class Parts(Memory):
         for number, key in enumerate(self._keys):
             try:
                 reader = self._fetched(key)
+            except Cancelled:
+                raise
             except (StageError, PartRefused, OSError) as error:
                 _passed_over(number, key, error)
                 break
