@@ -19,6 +19,7 @@ from gateway_testing import (
     ended,
     engine,
     eventually,
+    execute,
     in_state,
     link,
     media,
@@ -196,6 +197,27 @@ async def test_parts_behind_one_that_is_made_anew_are_void(store: JobStore, proc
         ["separate/1/0", "separate/1/1", "separate/1/2"],
         ["separate/1/0", "separate/2/1"],
     ]
+
+
+async def test_a_part_that_went_with_another_job_costs_only_itself(
+    store: JobStore, processes: Processes, database_url: str
+) -> None:
+    async def script(request: Request, context: Context) -> AsyncIterator[Response]:
+        asked.append(keys(request.config.transcribe.separate.parts))
+        await execute(
+            database_url,
+            "INSERT INTO unused_objects (key, removed_at) VALUES ('separate/1', 'infinity') ON CONFLICT DO NOTHING",
+        )
+        for number in range(3):
+            yield part(SEPARATE, number, f"separate/{number}")
+        raise errors.Unavailable("Down.")
+
+    asked: list[list[str]] = []
+    async with serving(script) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, SINGSCRIPT_MAX_ATTEMPTS="2")
+        job = await ended(store, await store.create(link(), LOCAL_OWNER))
+    assert job.problem and job.problem.reason == errors.Unavailable.reason
+    assert asked == [[], ["separate/0"]]
 
 
 async def test_what_was_behind_a_link_is_fetched_once(

@@ -11,7 +11,7 @@ from chaos import Event, Once, Result, Rig
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r20-twice"), pytest.mark.timeout(400)]
 
-LENGTH_S = 150.0
+LENGTH_S = 300.0
 LATE_S = 110.0
 PART_S = 10.0
 # What a network of the separator, or an engine of the transcriber, takes at once.

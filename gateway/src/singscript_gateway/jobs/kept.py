@@ -149,7 +149,9 @@ async def _with_others(tx: Transaction, job: Job, kept: Kept, keys: dict[str, st
 
 
 async def _parts(tx: Transaction, job: Job, stage: str) -> list[str]:
-    return [row["key"] for row in await tx.all("get_parts", id=job.id, stage=stage)]
+    """Up to the first that is not there."""
+    rows = await tx.all("get_parts", id=job.id, stage=stage)
+    return [row["key"] for place, row in enumerate(rows) if row["number"] == place]
 
 
 async def own_separation(tx: Transaction, job: Job, *, before: int) -> Separated | None:

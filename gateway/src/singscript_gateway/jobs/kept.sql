@@ -17,7 +17,7 @@ SELECT key, now() FROM dropped GROUP BY key ORDER BY key
 ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at
 
 -- get_parts --
-SELECT key FROM parts WHERE job_id = %(id)s AND stage = %(stage)s ORDER BY number
+SELECT number, key FROM parts WHERE job_id = %(id)s AND stage = %(stage)s ORDER BY number
 
 -- share_parts --
 -- Until the transaction ends their objects are not removed.

@@ -432,12 +432,14 @@ class JobStore:
                     await tx.run("set_stage_progress", id=job.id, attempt=job.attempt, **data)
                 case "artifact" | "part":
                     await tx.share(data["key"])
-                    if gone := await tx.first("object_gone_since_attempt", key=data["key"], id=job.id):
-                        raise object_removed(under_way=gone["under_way"], stage=data["stage"])
+                    gone = await tx.first("object_gone_since_attempt", key=data["key"], id=job.id)
                     if kind == "part":
-                        # Nothing that a user would want to see.
-                        await kept.put_part(tx, job, data)
+                        # Nothing that a user would want to see; and one that went with another job can be done without.
+                        if not gone:
+                            await kept.put_part(tx, job, data)
                         return True
+                    if gone:
+                        raise object_removed(under_way=gone["under_way"], stage=data["stage"])
                     levels = Jsonb(data["levels"]) if data["levels"] else None
                     await tx.run("put_artifact", id=job.id, attempt=job.attempt, **data | {"levels": levels})
                 case "media":
