@@ -88,6 +88,35 @@ async def test_r41_who_has_no_key_gets_nothing(gateway: httpx.AsyncClient, accou
     assert (await gateway.get("/healthz")).status_code == 200
 
 
+async def test_r41_nothing_is_read_of_who_has_no_key(gateway: httpx.AsyncClient, accounts: AccountStore) -> None:
+    """Neither the body, nor what the address means."""
+    sent: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        sent.append(b"{")
+        yield b"{"
+
+    for method, path in (
+        ("POST", "/api/jobs"),
+        ("POST", "/api/keys"),
+        ("PUT", f"/api/jobs/{uuid4()}/words"),
+        ("PATCH", "/api/users/alice"),
+        ("DELETE", "/api/jobs"),
+        ("GET", "/api/nothing"),
+    ):
+        for content_type in ("application/json", "multipart/form-data"):
+            headers = {"Content-Type": content_type}
+            answer = await gateway.request(method, path, content=body(), headers=headers)
+            assert (answer.status_code, answer.json()["reason"]) == (401, "UNAUTHENTICATED"), (method, path)
+    assert sent == []
+    known = bearer(await key_of(accounts, "alice"))
+    assert (await gateway.post("/api/keys", content=b"{", headers=known)).status_code == 422
+    assert (await gateway.get("/api/nothing", headers=known)).status_code == 404
+    assert (await gateway.delete("/api/jobs", headers=known)).status_code == 405
+    assert (await gateway.options("/api/jobs")).status_code == 405, "what can be asked is no secret"
+    assert (await gateway.head("/healthz")).status_code in (200, 405)
+
+
 async def test_r41_only_a_digest_is_kept(accounts: AccountStore, database_url: str) -> None:
     key = await key_of(accounts, "alice")
     rows = str(await execute(database_url, "SELECT api_keys.*, audit.* FROM api_keys, audit"))

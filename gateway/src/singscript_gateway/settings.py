@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -12,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from singscript_egress.addresses import AllowedHosts
 from singscript_gateway.api.cors import origins
 from singscript_gateway.api.visitors import is_loopback
+from singscript_gateway.auth.model import scopes
 from singscript_gateway.webhooks.model import check_secret, check_url
 
 
@@ -76,6 +78,39 @@ class ApiSettings(LeaseSettings):
     auth: Literal["keys", "off"] = Field(
         default="keys", description="`off`: whoever can connect may do everything; only on a loopback address."
     )
+
+    oidc_issuer: str = Field(
+        default="",
+        description="An OIDC issuer whose bearer tokens are taken beside API keys: its address, exactly as in `iss` of "
+        "its tokens. The operator answers for it: it may be an internal address, also of plain http.",
+    )
+    oidc_audience: str = Field(default="", description="What its tokens must have in `aud`.")
+    oidc_default_scopes: str = Field(
+        default="",
+        description="Scopes (`jobs:read jobs:write account`) of tokens whose `scope` names none; empty: they may do "
+        "nothing.",
+    )
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _is_an_issuer(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+            raise ValueError("An issuer is an address such as https://id.example.org/realms/main")
+        return url
+
+    @field_validator("oidc_default_scopes")
+    @classmethod
+    def _are_scopes_of_users(cls, text: str) -> str:
+        if "admin" in scopes(text):
+            raise ValueError("Not everybody with a token is an admin. Let the issuer put `admin` into its `scope`.")
+        return text
+
+    @model_validator(mode="after")
+    def _issuer_has_an_audience(self) -> ApiSettings:
+        if bool(self.oidc_issuer) != bool(self.oidc_audience):
+            raise ValueError("SINGSCRIPT_OIDC_ISSUER and SINGSCRIPT_OIDC_AUDIENCE are set together, or neither.")
+        return self
 
     @model_validator(mode="after")
     def _off_is_for_one_machine(self) -> ApiSettings:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from singscript_gateway.api.cursors import Cursor, Limit, number_of, page_of
 from singscript_gateway.api.gateway import GatewayDep, PrincipalDep, needs
 from singscript_gateway.api.problems import Problem
-from singscript_gateway.auth.authenticator import ScopeMissing
 from singscript_gateway.auth.model import Action
+from singscript_gateway.auth.refusals import ScopeMissing
 
 router = APIRouter(tags=["account"])
 

@@ -16,7 +16,8 @@ from fastapi.sse import format_sse_event
 from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, needs
 from singscript_gateway.api.problems import Problem
 from singscript_gateway.api.shapes import event_data
-from singscript_gateway.auth.authenticator import Unauthenticated
+from singscript_gateway.auth.oidc import IssuerUnavailable
+from singscript_gateway.auth.refusals import Unauthenticated
 from singscript_gateway.jobs.listen import pause
 from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.states import JobState
@@ -93,8 +94,8 @@ async def _stream(gateway: Gateway, job: Job, after: int, authorization: str | N
                     judged_at_s = time.monotonic()
                 events = await gateway.store.events_after(job.id, job.owner, after, _PAGE)
                 all_read = len(events) < _PAGE
-            except Unauthenticated:
-                logger.info("the key of an event stream has ended")
+            except (Unauthenticated, IssuerUnavailable) as error:
+                logger.info("who reads an event stream may not any more", extra={"reason": error.reason})
                 return
             except psycopg.OperationalError as error:
                 logger.warning("the events wait for the database: %s", str(error).strip())

@@ -12,11 +12,12 @@ from fastapi.security import HTTPBearer, SecurityScopes
 from singscript.aligner.v1 import aligner_pb2_grpc
 
 from singscript_core import logs
+from singscript_gateway.api.authentication import principal_of
 from singscript_gateway.api.problems import Problem, ProblemError
 from singscript_gateway.api.removal import Remover
-from singscript_gateway.auth import audit
-from singscript_gateway.auth.authenticator import Authenticator, ScopeMissing
+from singscript_gateway.auth.authenticator import Authenticator
 from singscript_gateway.auth.model import Principal, Scope
+from singscript_gateway.auth.refusals import ScopeMissing
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.jobs.listen import Listener
 from singscript_gateway.jobs.model import Job
@@ -63,19 +64,16 @@ _BEARER = HTTPBearer(
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {
         "model": Problem,
-        "description": "UNAUTHENTICATED; with a key that is right: KEY_EXPIRED, KEY_REVOKED, USER_DISABLED",
+        "description": "UNAUTHENTICATED; with what is right: KEY_EXPIRED, TOKEN_EXPIRED, KEY_REVOKED, USER_DISABLED",
         "headers": {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
     },
     403: {"model": Problem, "description": "SCOPE_MISSING: `scope` is the one that the key would need"},
 }
 
 
-async def _principal(request: Request, gateway: GatewayDep, _: Annotated[object, Security(_BEARER)]) -> Principal:
-    """Who asks; raises Unauthenticated."""
-    audit.address.set(request.client.host if request.client else None)
-    principal = await gateway.authenticator.principal(request.headers.get("authorization"))
-    audit.key_id.set(principal.key_id)
-    return principal
+def _principal(request: Request, _: Annotated[object, Security(_BEARER)]) -> Principal:
+    """Who asks; the scheme is for the OpenAPI document."""
+    return principal_of(request)
 
 
 PrincipalDep = Annotated[Principal, Depends(_principal)]
@@ -88,7 +86,7 @@ async def _allowed(needed: SecurityScopes, principal: PrincipalDep) -> None:
 
 
 def needs(scope: Scope) -> Any:
-    """A dependency of a route: who asks has `scope`. Judged before anything else of the request is."""
+    """A dependency of a route: who asks has `scope`. Judged before what the address names is looked up."""
     return Security(_allowed, scopes=[scope])
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from singscript_core.errors import StageError
-from singscript_gateway.auth.authenticator import ScopeMissing, Unauthenticated
+from singscript_gateway.auth.refusals import ScopeMissing, Unauthenticated
 from singscript_gateway.jobs.model import Failure
 from singscript_serving.status import status_code
 
@@ -118,24 +118,33 @@ def _methods(request: Request) -> str:
     return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, ())))
 
 
+def response_to(error: StageError | psycopg.OperationalError) -> JSONResponse:
+    """The answer where a request cannot be served: by its sender's fault, or the database is away."""
+    match error:
+        case Unauthenticated():
+            return problem_response(problem(401, error.reason, error.message), {"WWW-Authenticate": "Bearer"})
+        case ScopeMissing():
+            challenge = f'Bearer error="insufficient_scope", scope="{error.metadata["scope"]}"'
+            body = problem(403, error.reason, error.message, **error.metadata)
+            return problem_response(body, {"WWW-Authenticate": challenge})
+        case StageError():
+            status = _STATUS.get(status_code(error), 500)
+            headers = {"Retry-After": str(max(1, round(error.retry_after_s or 2)))} if status == 503 else None
+            return problem_response(problem(status, error.reason, error.message, **error.metadata), headers)
+        case _:
+            logger.error("the database does not answer: %s", str(error).strip())
+            detail = "The database does not answer. Nothing was changed; try again in a moment."
+            return problem_response(problem(503, "DATABASE_UNAVAILABLE", detail), {"Retry-After": "2"})
+
+
 def add_handlers(app: FastAPI) -> None:
     """Makes every error of `app` a problem, save defects: those are answered around it (`requests`)."""
 
     async def on_problem(_: Request, error: ProblemError) -> JSONResponse:
         return problem_response(problem(error.status, error.reason, error.detail, **error.facts), error.headers)
 
-    async def on_stage_error(_: Request, error: StageError) -> JSONResponse:
-        status = _STATUS.get(status_code(error), 500)
-        headers = {"Retry-After": str(max(1, round(error.retry_after_s or 2)))} if status == 503 else None
-        return problem_response(problem(status, error.reason, error.message, **error.metadata), headers)
-
-    async def on_unauthenticated(_: Request, error: Unauthenticated) -> JSONResponse:
-        return problem_response(problem(401, error.reason, error.message), {"WWW-Authenticate": "Bearer"})
-
-    async def on_scope_missing(_: Request, error: ScopeMissing) -> JSONResponse:
-        challenge = f'Bearer error="insufficient_scope", scope="{error.metadata["scope"]}"'
-        body = problem(403, error.reason, error.message, **error.metadata)
-        return problem_response(body, {"WWW-Authenticate": challenge})
+    async def on_expected(_: Request, error: StageError | psycopg.OperationalError) -> JSONResponse:
+        return response_to(error)
 
     async def on_validation(_: Request, error: RequestValidationError) -> JSONResponse:
         match next((e["loc"][1] for e in error.errors() if e["loc"][0] == "path"), None):
@@ -164,16 +173,9 @@ def add_handlers(app: FastAPI) -> None:
                 body = problem(status, f"HTTP_{status}", str(error.detail))
         return problem_response(body, error.headers)
 
-    async def on_database(_: Request, error: psycopg.OperationalError) -> JSONResponse:
-        logger.error("the database does not answer: %s", str(error).strip())
-        detail = "The database does not answer. Nothing was changed; try again in a moment."
-        return problem_response(problem(503, "DATABASE_UNAVAILABLE", detail), {"Retry-After": "2"})
-
     # Starlette types every handler as one of any Exception.
     app.add_exception_handler(ProblemError, on_problem)  # pyright: ignore[reportArgumentType]
-    app.add_exception_handler(Unauthenticated, on_unauthenticated)  # pyright: ignore[reportArgumentType]
-    app.add_exception_handler(ScopeMissing, on_scope_missing)  # pyright: ignore[reportArgumentType]
-    app.add_exception_handler(StageError, on_stage_error)  # pyright: ignore[reportArgumentType]
+    app.add_exception_handler(StageError, on_expected)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(RequestValidationError, on_validation)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(HTTPException, on_http)  # pyright: ignore[reportArgumentType]
-    app.add_exception_handler(psycopg.OperationalError, on_database)  # pyright: ignore[reportArgumentType]
+    app.add_exception_handler(psycopg.OperationalError, on_expected)  # pyright: ignore[reportArgumentType]

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from singscript_core.errors import InvalidInput
 from singscript_gateway.api import artifacts, audit, events, health, jobs, keys, usage, users, webhooks, words
+from singscript_gateway.api.authentication import Authentication
 from singscript_gateway.api.cors import add_cors, origins
 from singscript_gateway.api.docs import add_docs
 from singscript_gateway.api.gateway import REFUSALS, Gateway
@@ -24,6 +25,8 @@ from singscript_gateway.api.removal import Remover, Retention
 from singscript_gateway.api.requests import Defects, Requests
 from singscript_gateway.api.visitors import Visitors
 from singscript_gateway.auth.authenticator import Authenticator
+from singscript_gateway.auth.model import scopes
+from singscript_gateway.auth.oidc import Issuer
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import make_pool
 from singscript_gateway.jobs.listen import EVENTS, Listener
@@ -61,7 +64,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
             webhooks_store = WebhookStore(pool)
             accounts = AccountStore(pool)
-            authenticator = Authenticator(accounts, off=settings.auth == "off")
+            authenticator = Authenticator(accounts, off=settings.auth == "off", issuer=_issuer(settings))
             async with Remover(store, objects, _retention(settings)).running() as remover:
                 app.state.gateway = Gateway(
                     settings,
@@ -89,6 +92,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     add_docs(app)
     add_handlers(app)
     # The last one is outermost.
+    app.add_middleware(Authentication)
     if settings.auth == "off":
         app.add_middleware(Visitors, allowed=origins(settings.cors_origins))
     app.add_middleware(Defects)
@@ -99,6 +103,12 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
         app.include_router(part.router, responses=REFUSALS)
     app.include_router(health.router)
     return app
+
+
+def _issuer(settings: ApiSettings) -> Issuer | None:
+    if not settings.oidc_issuer:
+        return None
+    return Issuer(settings.oidc_issuer, settings.oidc_audience, scopes(settings.oidc_default_scopes))
 
 
 def _retention(settings: ApiSettings) -> Retention:

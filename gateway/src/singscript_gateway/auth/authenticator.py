@@ -5,37 +5,25 @@ from __future__ import annotations
 import hmac
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
 
-from singscript_core.errors import Rejected
-from singscript_gateway.auth.keys import digest, id_of
-from singscript_gateway.auth.model import LOCAL, KnownKey, Principal
+from singscript_gateway.auth.keys import PREFIX, digest, id_of
+from singscript_gateway.auth.model import LOCAL, KnownKey, Principal, User
+from singscript_gateway.auth.oidc import Issuer, Token
+from singscript_gateway.auth.refusals import Unauthenticated, unknown
 from singscript_gateway.auth.store import USED_EVERY_S, AccountStore
 
-# A revoked key works for this long at most.
+# A revoked key, and a token of a disabled user, work for this long at most.
 REMEMBERED_S = 4.0
-# Keys that were looked up last, unknown ones included.
+# Keys and users that were looked up last, unknown keys included.
 _REMEMBERED = 10_000
 # No key and no token is longer.
 _MAX_CHARS = 8192
 _NOBODY = bytes(32)
 
-
-class Unauthenticated(Rejected):
-    """It is not known who asks, or whoever it is may not."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class ScopeMissing(Rejected):
-    """Who asks is known, and may not do this."""
-
-    reason = "SCOPE_MISSING"
-
-    def __init__(self, scope: str) -> None:
-        super().__init__(f"This needs the scope {scope}, which the key does not have.", metadata={"scope": scope})
+_Found = TypeVar("_Found")
 
 
 class Authenticator:
@@ -43,61 +31,84 @@ class Authenticator:
 
     Args:
         off: everything is one user's, whoever asks.
+        issuer: whose tokens are taken, too.
     """
 
-    def __init__(self, store: AccountStore, *, off: bool) -> None:
+    def __init__(self, store: AccountStore, *, off: bool, issuer: Issuer | None = None) -> None:
         self._store = store
         self._off = off
-        self._keys: OrderedDict[str, tuple[float, KnownKey | None]] = OrderedDict()
+        self._issuer = issuer
+        self._keys = _Recent[KnownKey | None]()
+        self._users = _Recent[User]()
 
     async def principal(self, authorization: str | None) -> Principal:
         """Who sent this `Authorization`.
 
         Raises:
-            Unauthenticated: UNAUTHENTICATED; or, where the key is right: KEY_EXPIRED, KEY_REVOKED, USER_DISABLED.
+            Unauthenticated: UNAUTHENTICATED; or, where the key is right: KEY_EXPIRED, KEY_REVOKED, USER_DISABLED; or
+                TOKEN_EXPIRED.
+            IssuerUnavailable: what was sent may be a token.
             psycopg.OperationalError: the database is away.
         """
         if self._off:
             return LOCAL
         if authorization is None:
-            raise _unknown("Send an API key: `Authorization: Bearer ss_...`.")
+            raise unknown("Send an API key: `Authorization: Bearer ss_...`.")
         scheme, _, credentials = authorization.strip().partition(" ")
         credentials = credentials.strip()
         if scheme.lower() != "bearer" or not credentials or len(credentials) > _MAX_CHARS:
-            raise _unknown("The Authorization is not `Bearer` and an API key.")
+            raise unknown("The Authorization is not `Bearer` and an API key.")
+        if self._issuer and not credentials.startswith(PREFIX):
+            return await self._by_token(await self._issuer.token(credentials))
         return await self._by_key(credentials)
+
+    async def _by_token(self, token: Token) -> Principal:
+        user = await self._users.get(token.user_id, lambda: self._store.user_of_token(token))
+        if user.disabled_at:
+            raise _disabled()
+        return Principal(user.id, None, token.scopes)
 
     async def _by_key(self, text: str) -> Principal:
         key_id = id_of(text)
         if key_id is None:
-            raise _unknown("This is no API key of this system.")
-        key = await self._known(key_id)
+            raise unknown("This is no API key of this system.")
+        key = await self._keys.get(key_id, lambda: self._store.known_key(key_id))
         # Compared also where there is no such key, so that it takes as long.
         right = hmac.compare_digest(digest(text), key.digest if key else _NOBODY)
         if key is None or not right:
-            raise _unknown("This is no API key of this system.")
+            raise unknown("This is no API key of this system.")
         now = datetime.now(UTC)
         if refusal := _refusal(key, now):
             await self._store.key_refused(key)
             raise refusal
         if key.last_used_at is None or now - key.last_used_at > timedelta(seconds=USED_EVERY_S):
             await self._store.key_used(key.id)
-            if remembered := self._keys.get(key.id):
-                self._keys[key.id] = remembered[0], key.model_copy(update={"last_used_at": now})
+            self._keys.correct(key.id, key.model_copy(update={"last_used_at": now}))
         return Principal(key.owner, key.id, key.scopes, key.expires_at)
 
-    async def _known(self, key_id: str) -> KnownKey | None:
+
+class _Recent(Generic[_Found]):
+    """What was looked up in the last seconds."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[str, tuple[float, _Found]] = OrderedDict()
+
+    async def get(self, name: str, look_up: Callable[[], Awaitable[_Found]]) -> _Found:
         now_s = time.monotonic()
-        looked_up_s, key = self._keys.get(key_id, (-REMEMBERED_S, None))
-        if now_s - looked_up_s < REMEMBERED_S:
-            return key
-        key = await self._store.known_key(key_id)
+        if (known := self._found.get(name)) and now_s - known[0] < REMEMBERED_S:
+            return known[1]
+        found = await look_up()
         # As of the moment before it was looked up.
-        self._keys[key_id] = now_s, key
-        self._keys.move_to_end(key_id)
-        if len(self._keys) > _REMEMBERED:
-            self._keys.popitem(last=False)
-        return key
+        self._found[name] = now_s, found
+        self._found.move_to_end(name)
+        if len(self._found) > _REMEMBERED:
+            self._found.popitem(last=False)
+        return found
+
+    def correct(self, name: str, found: _Found) -> None:
+        """Changes what is remembered, for no longer than it was to be."""
+        if known := self._found.get(name):
+            self._found[name] = known[0], found
 
 
 def _refusal(key: KnownKey, now: datetime) -> Unauthenticated | None:
@@ -106,9 +117,9 @@ def _refusal(key: KnownKey, now: datetime) -> Unauthenticated | None:
     if key.expires_at and key.expires_at <= now:
         return Unauthenticated("KEY_EXPIRED", "This key has expired. Use a newer one.")
     if key.disabled:
-        return Unauthenticated("USER_DISABLED", "The user of this key is disabled. Ask who runs this system.")
+        return _disabled()
     return None
 
 
-def _unknown(message: str) -> Unauthenticated:
-    return Unauthenticated("UNAUTHENTICATED", message)
+def _disabled() -> Unauthenticated:
+    return Unauthenticated("USER_DISABLED", "This user is disabled. Ask who runs this system.")

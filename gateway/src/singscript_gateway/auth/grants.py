@@ -6,8 +6,8 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 from singscript_core.errors import InvalidInput
-from singscript_gateway.auth.authenticator import ScopeMissing
 from singscript_gateway.auth.model import ApiKey, Principal, Scope
+from singscript_gateway.auth.refusals import ScopeMissing
 
 
 class EndTooLate(InvalidInput):

@@ -6,13 +6,15 @@ import hashlib
 import re
 import secrets
 
-_KEY = re.compile(r"ss_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
+PREFIX = "ss_"
+
+_KEY = re.compile(rf"{PREFIX}([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}")
 
 
 def new_key() -> tuple[str, str]:
     """The id of a new key, and the whole of it, with 32 random bytes."""
     key_id = secrets.token_hex(6)
-    return key_id, f"ss_{key_id}_{secrets.token_urlsafe(32)}"
+    return key_id, f"{PREFIX}{key_id}_{secrets.token_urlsafe(32)}"
 
 
 def id_of(key: str) -> str | None:

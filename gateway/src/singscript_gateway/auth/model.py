@@ -28,6 +28,15 @@ Action = Literal[
     "user.renamed",
 ]
 
+
+def scopes(text: str) -> frozenset[Scope]:
+    """The scopes that a text names, separated by spaces or commas. Raises ValueError."""
+    names = text.replace(",", " ").split()
+    if wrong := [name for name in names if name not in SCOPES]:
+        raise ValueError(f"There is no scope {wrong[0]!r}. There are {', '.join(SCOPES)}.")
+    return frozenset(scope for scope in SCOPES if scope in names)
+
+
 # Whose everything is where SINGSCRIPT_AUTH is off.
 LOCAL_OWNER = "local"
 # Ids of users that came with an OIDC token begin so, and no other.

@@ -16,6 +16,7 @@ from singscript_gateway.auth import audit
 from singscript_gateway.auth.audit import SQL
 from singscript_gateway.auth.keys import digest, new_key
 from singscript_gateway.auth.model import OIDC_PREFIX, ApiKey, AuditEntry, KnownKey, Scope, User
+from singscript_gateway.auth.oidc import Token
 from singscript_gateway.database import Connection, Pool
 
 # How exactly the last use of a key is known.
@@ -78,13 +79,16 @@ class AccountStore:
             if not await _first(connection, "refused_lately", id=key.id, every_s=REFUSED_EVERY_S):
                 await audit.note(connection, key.owner, "key.refused", key.id)
 
-    async def user_of_token(self, user_id: str, issuer: str, subject: str, name: str) -> User:
-        """The user whom a token means; made when it comes for the first time."""
+    async def user_of_token(self, token: Token) -> User:
+        """The user whom a token means; made when one comes for the first time."""
         async with self._pool.connection() as connection:
-            facts = {"id": user_id, "issuer": issuer, "subject": subject, "name": name}
-            if await _first(connection, "insert_oidc_user", **facts):
-                await audit.note(connection, user_id, "user.created", user_id)
-            return User.model_validate(await _first(connection, "get_user", id=user_id))
+            row = await _first(connection, "get_user", id=token.user_id)
+            if row is None:
+                facts = {"issuer": token.issuer, "subject": token.subject, "name": token.name}
+                if await _first(connection, "insert_oidc_user", id=token.user_id, **facts):
+                    await audit.note(connection, token.user_id, "user.created", token.user_id)
+                row = await _first(connection, "get_user", id=token.user_id)
+            return User.model_validate(row)
 
     # -- users
 
