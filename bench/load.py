@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -54,7 +54,6 @@ from gateway_testing import (  # noqa: E402  (of the path above)
     eventually,
     execute,
     free_address,
-    is_up,
     serving,
     whole_song,
 )
@@ -64,8 +63,10 @@ _WORKERS = 30
 # Jobs that a dispatcher works on at once.
 _CONCURRENCY = 8
 _PROBES_PER_S = 10
+# How long processes may take to begin, on a machine that is busy.
+_START_S = 120.0
 # How long streams may take to their jobs' ends, at most.
-_STREAMS_END_S = 300.0
+_STREAMS_END_S = 240.0
 _PEER_S = 2.0
 
 
@@ -191,7 +192,7 @@ async def running(load: Load) -> AsyncIterator[System]:
                     urls = [f"http://{address}" for address in addresses]
                     for url in urls:
                         async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
-                            await is_up(client)
+                            await eventually(lambda: _is_alive(client), "the API answers", _START_S)
                     headers = {"Authorization": f"Bearer {await _new_key(server.get_uri())}"}
                     yield System(urls, headers, server.get_uri(), start_dispatchers, pids, scratch)
                 finally:
@@ -244,8 +245,9 @@ async def at_rate(per_s: float, seconds: float, do: Callable[[int], Awaitable[ob
             await do(number)
             took_s.append(time.monotonic() - due_s)
         except httpx.HTTPError as error:
-            print(repr(error), file=sys.stderr)
             failed += 1
+            if failed == 1:
+                print(f"the first that failed: {error!r}", file=sys.stderr)
 
     async with asyncio.TaskGroup() as group:
         for number in range(round(per_s * seconds)):
@@ -272,8 +274,10 @@ async def _watch(urls: list[str], headers: dict[str, str], job_ids: list[str], s
             for number in range(first, len(job_ids), streams):
                 await _follow(clients[number % len(clients)], job_ids[number], watched)
 
-        async with asyncio.timeout(_STREAMS_END_S):
-            await asyncio.gather(*(follow(first) for first in range(streams)))
+        # What came until then counts, should a machine be too slow for all of it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STREAMS_END_S):
+                await asyncio.gather(*(follow(first) for first in range(streams)))
     return watched
 
 
@@ -301,8 +305,7 @@ async def _follow(client: httpx.AsyncClient, job_id: str, watched: Watched) -> N
                         written_s = datetime.fromisoformat(data["at"]).timestamp()
                         if written_s > opened_s:
                             watched.delays_s.append(time.time() - written_s)
-        except httpx.HTTPError as error:
-            print(f"a stream: {error!r}", file=sys.stderr)
+        except httpx.HTTPError:
             watched.refused += 1
             await asyncio.sleep(0.5)
     watched.streams_ended += 1
@@ -355,10 +358,11 @@ async def measure(load: Load) -> Found:
         began_s = time.monotonic()
         streams = loop.run_in_executor(watchers, watch, system.urls, system.headers, job_ids, load.streams)
         system.start_dispatchers()
-        await eventually(lambda: _is_ready(clients[0]), "the dispatchers live", _STREAMS_END_S)
+        await eventually(lambda: _is_ready(clients[0]), "the dispatchers live", _START_S)
         before = {name: holding(pid) for name, pid in system.pids().items()}
         temporary_files = files_in(system.scratch / "tmp")
-        census = Census(system.pids(), every_s=2.0)
+        # To look at dozens of connections of Postgres would itself be a load.
+        census = Census({name: pid for name, pid in system.pids().items() if name != "postgres"}, every_s=5.0)
         census.start()
         (accepting_s, refused), (getting_s, _), (listing_s, _), most_connections = await asyncio.gather(
             at_rate(load.rate_per_s, load.seconds, lambda n: post(clients[n % len(clients)])),
@@ -389,6 +393,13 @@ async def measure(load: Load) -> Found:
             slopes={name: slope_percent_per_h(found[len(found) // 3 :]) for name, found in census.found.items()},
             temporary_files=(temporary_files, files_in(system.scratch / "tmp")),
         )
+
+
+async def _is_alive(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/healthz")).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 async def _is_ready(client: httpx.AsyncClient) -> bool:
@@ -469,7 +480,7 @@ def holdings(before: dict[str, Holding], after: dict[str, Holding], slopes: dict
         table.add_row(
             name,
             f"{first.memory_bytes / 2**20:.1f} → {last.memory_bytes / 2**20:.1f}",
-            f"{slopes[name]:.1f}",
+            f"{slopes[name]:.1f}" if name in slopes else "-",
             f"{first.fds} → {last.fds}",
             f"{first.connections} → {last.connections}",
             f"{first.threads} → {last.threads}",

@@ -8,7 +8,7 @@ from pathlib import Path
 # The scripts import each other.
 sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
 
-from census import Holding, slope_percent_per_h
+from census import slope_percent_per_h
 from load import Load, measure, report
 
 
@@ -24,10 +24,6 @@ async def test_a_handful_of_jobs() -> None:
 
 
 def test_slope_of_memory() -> None:
-    def held(at_s: float, memory_bytes: int) -> Holding:
-        return Holding(at_s, memory_bytes, 0, 0, 0)
-
-    assert abs(slope_percent_per_h([held(n, 1000) for n in range(10)])) < 1e-6
+    assert abs(slope_percent_per_h([(float(n), 1000) for n in range(10)])) < 1e-6
     # From 99 to 101 within the hour: 2 %.
-    grown = [held(36.0 * n, 99_000 + 20 * n) for n in range(101)]
-    assert abs(slope_percent_per_h(grown) - 2.0) < 0.01
+    assert abs(slope_percent_per_h([(36.0 * n, 99_000 + 20 * n) for n in range(101)]) - 2.0) < 0.01
