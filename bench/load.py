@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -102,6 +102,7 @@ class Found:
     cpu_s: float
     queueing_s: list[float]
     accepting_s: list[float]
+    logged_s: list[float]
     refused: int
     getting_s: list[float]
     listing_s: list[float]
@@ -364,6 +365,7 @@ async def measure(load: Load) -> Found:
         # To look at dozens of connections of Postgres would itself be a load.
         census = Census({name: pid for name, pid in system.pids().items() if name != "postgres"}, every_s=5.0)
         census.start()
+        since = datetime.now(UTC)
         (accepting_s, refused), (getting_s, _), (listing_s, _), most_connections = await asyncio.gather(
             at_rate(load.rate_per_s, load.seconds, lambda n: post(clients[n % len(clients)])),
             at_rate(_PROBES_PER_S, load.seconds, _probe(clients, lambda n: f"/api/jobs/{job_ids[n % len(job_ids)]}")),
@@ -380,6 +382,7 @@ async def measure(load: Load) -> Found:
             cpu_s=cpu_s,
             queueing_s=queueing_s,
             accepting_s=accepting_s,
+            logged_s=_logged_s(system.scratch / "logs", since),
             refused=refused,
             getting_s=getting_s,
             listing_s=listing_s,
@@ -409,6 +412,16 @@ async def _is_ready(client: httpx.AsyncClient) -> bool:
 def _cpu_s(pids: Sequence[int]) -> float:
     """Processor time that they have used since they began."""
     return sum(times.user + times.system for times in (psutil.Process(pid).cpu_times() for pid in pids))
+
+
+def _logged_s(logs: Path, since: datetime) -> list[float]:
+    """How long each POST since then took, as the API says: without the client, which has the same processors."""
+    lines = (json.loads(line) for path in logs.glob("api-*.log") for line in path.read_text().splitlines())
+    return sorted(
+        line["duration_s"]
+        for line in lines
+        if line.get("method") == "POST" and datetime.fromisoformat(line["time"]) > since
+    )
 
 
 def _probe(
@@ -455,6 +468,7 @@ def report(load: Load, found: Found) -> list[Table]:
         ("accepted of what Postgres takes", f"{found.accepted_per_s / found.inserted_per_s:.2f}"),
         ("POST, as many as go: p50 / p95 / p99", _three(found.queueing_s)),
         (f"POST at {load.rate_per_s} / s: p50 / p95 / p99", _three(found.accepting_s)),
+        ("the same as the API logs it", _three(found.logged_s)),
         ("POSTs refused or lost", str(found.refused)),
         ("GET of a job: p50 / p95 / p99", _three(found.getting_s)),
         ("GET of the list: p50 / p95 / p99", _three(found.listing_s)),
