@@ -368,6 +368,40 @@ async def test_of_two_links_to_the_same_sound_one_waits_for_the_other(
     assert sources(song) == ["separate", "separate", "stems"]
 
 
+@pytest.mark.parametrize("share", ["owner", "all"])
+async def test_results_of_another_user_are_used_only_where_the_operator_says_so(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path, share: str
+) -> None:
+    """Neither waited for, nor gone on from."""
+    song, go_on = Song(objects, tmp_path), asyncio.Event()
+    song.stop = lambda call, stage: go_on.wait() if stage == "transcribe" else None
+    async with serving(song.script) as aligner:
+        settings = {"SINGSCRIPT_SHARE_RESULTS": share, "SINGSCRIPT_DISPATCHER_CONCURRENCY": "4"}
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address, **settings)
+        jobs = [await store.create(upload(), owner) for owner in ("alice", "eve")]
+        other = await store.create(upload(stem_format="wav"), "alice")
+
+        async def under_way() -> bool:
+            return len(song.calls) == (2 if share == "all" else 3)
+
+        await eventually(under_way, "those that do not wait for another are under way")
+        go_on.set()
+
+        async def succeeded(owner: str, job: Job) -> bool:
+            now = await store.get(job.id, owner)
+            return now is not None and now.state is JobState.SUCCEEDED
+
+        for owner, job in (("alice", jobs[0]), ("eve", jobs[1]), ("alice", other)):
+            await eventually(lambda owner=owner, job=job: succeeded(owner, job), "it succeeds")
+        last = await store.create(upload(), "mallory")
+        await eventually(lambda: succeeded("mallory", last), "it succeeds")
+    alone = ["separate", "separate", "separate"]
+    assert sorted(source or "" for source in sources(song)) == (
+        ["separate", "separate", "stems", "stems"] if share == "all" else [*alone, "separate"]
+    )
+    assert len(song.calls[-1].transcribe.parts) == (2 if share == "all" else 0)
+
+
 @pytest.mark.parametrize("digest", ["0" * 64, "f" * 64])
 def test_a_sound_is_known_by_what_it_holds(digest: str) -> None:
     assert content_of(digest) == artifact_key("upload", {}, digest, "original")

@@ -138,6 +138,11 @@ class DispatcherSettings(LeaseSettings):
     )
     transcriber: str = Field(default="", description="host:port of the transcriber; as SINGSCRIPT_SEPARATOR.")
     dispatcher_concurrency: int = Field(default=2, ge=1, description="Jobs that one dispatcher runs at once.")
+    share_results: Literal["owner", "all"] = Field(
+        default="owner",
+        description="Whose results a job goes on from. With `all` a user can tell by the speed that somebody had the "
+        "same sound.",
+    )
     sweep_s: float = Field(default=5.0, gt=0, description="How often jobs of dead dispatchers are looked for.")
     max_attempts: int = Field(default=3, ge=1, description="Failures or crashes until a job is failed.")
     retry_base_s: float = Field(

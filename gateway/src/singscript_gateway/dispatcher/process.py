@@ -47,7 +47,7 @@ async def run(settings: DispatcherSettings) -> None:
         dial(settings.aligner) as channel,
         capacity.asking(settings.separator, settings.transcriber) as stages,
     ):
-        store = JobStore(pool)
+        store = JobStore(pool, shared=settings.share_results == "all")
         if missing := await patiently(store.missing_migrations):
             raise MigrationsMissing(sorted(missing))
         webhooks = WebhookStore(pool)

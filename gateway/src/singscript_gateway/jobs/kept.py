@@ -1,8 +1,8 @@
 """What is kept of a job's work, and of the same work of other jobs, so that nothing is computed twice.
 
 An attempt goes on from the deepest that is stored: all stems of a separation, else the parts of one; the parts of a
-transcription; the original behind a link. Other jobs' results are used where sound and parameters are the same; while
-another job computes just these, a job waits for it.
+transcription; the original behind a link. Results of the owner's other jobs (with `Transaction.shared` everybody's) are
+used where sound and parameters are the same; while another job computes just these, a job waits for it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ async def same_work_under_way(tx: Transaction, job: Job) -> bool:
     # Of two that come here at once the second one sees the first.
     await tx.run("hold_work", keys=list(work_keys(content, job.request).values()))
     await note_work(tx, job, content)
-    return (await tx.one("same_work", id=job.id))["under_way"]
+    return (await tx.one("same_work", id=job.id, shared=tx.shared))["under_way"]
 
 
 async def look_elsewhere(tx: Transaction, job: Job) -> Kept | None:
@@ -137,7 +137,7 @@ async def _with_others(tx: Transaction, job: Job, kept: Kept, keys: dict[str, st
     if not job.request.reuse:
         return kept
     if not kept.parts["transcribe"]:
-        source = await tx.first("transcription_elsewhere", id=job.id, key=keys["transcribe"])
+        source = await tx.first("transcription_elsewhere", key=keys["transcribe"], **_others(tx, job))
         if source:
             await tx.run("share_parts", source=source["id"], stage="transcribe")
             await tx.run("copy_parts", id=job.id, source=source["id"], stage="transcribe")
@@ -146,6 +146,11 @@ async def _with_others(tx: Transaction, job: Job, kept: Kept, keys: dict[str, st
     if not kept.separated:
         kept = kept.model_copy(update={"separated": await _separation_elsewhere(tx, job, keys["separate"])})
     return kept
+
+
+def _others(tx: Transaction, job: Job) -> dict[str, object]:
+    """Whose results may be used: those of the other jobs of the same owner, or of everybody."""
+    return {"id": job.id, "owner": job.owner, "shared": tx.shared}
 
 
 async def _parts(tx: Transaction, job: Job, stage: str) -> list[str]:
@@ -164,7 +169,7 @@ async def own_separation(tx: Transaction, job: Job, *, before: int) -> Separated
 
 
 async def _separation_elsewhere(tx: Transaction, job: Job, key: str) -> Separated | None:
-    for row in await tx.all("separations_elsewhere", id=job.id, key=key):
+    for row in await tx.all("separations_elsewhere", key=key, **_others(tx, job)):
         other = read_job(row)
         found = await _separated(tx, other, row["done_by"])
         if found.suffices(job.request):

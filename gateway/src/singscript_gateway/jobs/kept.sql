@@ -75,7 +75,7 @@ SELECT pg_advisory_xact_lock(hashtextextended(key, 0))
   FROM (SELECT DISTINCT key FROM unnest(%(keys)s::text[]) AS keys (key) ORDER BY key) AS ordered
 
 -- same_work --
-SELECT same_work_under_way(%(id)s) AS under_way
+SELECT same_work_under_way(%(id)s, %(shared)s) AS under_way
 
 -- separations_elsewhere --
 -- Not what a second choice made: the first may be there by now. A job that is read from is not deleted meanwhile.
@@ -84,6 +84,7 @@ SELECT jobs.*, stages.attempt AS done_by
   JOIN jobs ON jobs.id = work.job_id
   JOIN stages ON stages.job_id = jobs.id AND stages.stage = 'separate' AND (stages.state = 'succeeded' OR stages.reused)
  WHERE work.stage = 'separate' AND work.key = %(key)s AND work.job_id <> %(id)s
+   AND (%(shared)s OR jobs.owner = %(owner)s)
    AND NOT EXISTS (
         SELECT FROM job_events AS event
          WHERE event.job_id = jobs.id AND event.attempt = stages.attempt AND event.kind = 'warning'
@@ -99,6 +100,7 @@ SELECT jobs.id
   JOIN jobs ON jobs.id = work.job_id
   JOIN stages ON stages.job_id = jobs.id AND stages.stage = 'transcribe' AND stages.state = 'succeeded'
  WHERE work.stage = 'transcribe' AND work.key = %(key)s AND work.job_id <> %(id)s
+   AND (%(shared)s OR jobs.owner = %(owner)s)
    AND EXISTS (SELECT FROM parts WHERE parts.job_id = jobs.id AND parts.stage = 'transcribe')
  ORDER BY stages.finished_at DESC
  LIMIT 1

@@ -52,7 +52,7 @@ WITH RECURSIVE waiting (begins_at, owner) AS (
            SELECT id, priority, number FROM jobs
             WHERE state = 'queued' AND begins_at = waiting.begins_at AND owner = waiting.owner AND due_at <= now()
               -- What another job does just now is not done a second time: kept.sql.
-              AND NOT same_work_under_way(jobs.id)
+              AND NOT same_work_under_way(jobs.id, %(shared)s)
             ORDER BY priority DESC, number
             LIMIT 1) AS first
      ORDER BY owner, first.priority DESC, first.number

@@ -114,10 +114,14 @@ class JobStore:
     """All that is ever done to the jobs' tables.
 
     Methods raise psycopg.OperationalError while the database is away; nothing is half done then.
+
+    Args:
+        shared: results of one owner's jobs are used for another's.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, shared: bool = False) -> None:
         self._pool = pool
+        self._shared = shared
 
     # -- for users, each of whom finds only what is theirs
 
@@ -368,7 +372,7 @@ class JobStore:
             full = {row["stage"] for row in await tx.all("full_stages", kept_s=CAPACITY_KEPT_S)}
             # An attempt has the stage that it begins at to do, and all after it.
             begins_at = [stage for n, stage in enumerate(STAGES) if full.isdisjoint(STAGES[n:])]
-            while found := await tx.first("next_job", begins_at=begins_at):
+            while found := await tx.first("next_job", begins_at=begins_at, shared=self._shared):
                 if row := await tx.first("claim_job", id=found["id"], before=jobs_before(JobState.RUNNING)):
                     return await self._begin(tx, row)
                 # It was cancelled just now.
@@ -625,12 +629,12 @@ class JobStore:
         """For what only reads: each statement by itself, without the two round trips of a transaction."""
         async with self._pool.connection() as connection:
             await connection.set_autocommit(True)
-            yield Transaction(connection)
+            yield Transaction(connection, shared=self._shared)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
         async with self._pool.connection() as connection:
-            yield Transaction(connection)
+            yield Transaction(connection, shared=self._shared)
 
 
 _BEFORE_QUEUED = jobs_before(JobState.QUEUED)

@@ -30,10 +30,15 @@ class ObjectRemoved(Unavailable):
 
 
 class Transaction:
-    """Named statements on one connection; the pool commits when it takes the connection back."""
+    """Named statements on one connection; the pool commits when it takes the connection back.
 
-    def __init__(self, connection: Connection) -> None:
+    Attributes:
+        shared: results of one owner's jobs are used for another's.
+    """
+
+    def __init__(self, connection: Connection, *, shared: bool = False) -> None:
         self.connection = connection
+        self.shared = shared
 
     async def run(self, name: str, /, **parameters: object) -> None:
         await self.connection.execute(SQL[name], parameters)
