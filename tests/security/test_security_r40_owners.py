@@ -88,3 +88,33 @@ async def test_r40_keys_of_repetition_are_ones_own(database_url: str, pool: Pool
         ]
     assert [one.status_code for one in made] == [202, 202]
     assert made[0].json()["id"] != made[1].json()["id"]
+
+
+async def test_r40_every_id_has_a_rule(database_url: str, pool: Pool, objects: FolderStore) -> None:
+    """Ids of jobs: above. Of keys: here. Those of users are for admins alone. A new kind of id needs a rule here."""
+    accounts = AccountStore(pool)
+    async with client_of(api_settings(database_url, auth="keys"), objects) as client:
+        await key_of(accounts, "alice")
+        theirs = (await accounts.list_keys("alice", before=None, limit=1))[0].id
+        await accounts.add_user("eve", "eve", by=None)
+        _, text = await accounts.add_key("eve", "", [s for s in SCOPES if s != "admin"], None, by=None)
+        eve = {"Authorization": f"Bearer {text}"}
+        document = (await client.get("/openapi.json")).json()
+        routes = [(m, p) for p, methods in document["paths"].items() if "{" in p for m in methods]
+        for method, path in routes:
+            body = {"name": "x"} if method == "patch" else None
+            if "{user_id}" in path:
+                url = path.replace("{user_id}", "alice").replace("{key_id}", theirs)
+                body = {"scopes": ["jobs:read"]} if method == "post" else body
+                answer = await client.request(method, url, headers=eve, json=body)
+                assert (answer.status_code, answer.json()["scope"]) == (403, "admin"), (method, path)
+            elif "{key_id}" in path:
+                answers = [
+                    await client.request(method, path.replace("{key_id}", key), headers=eve, json=body)
+                    for key in (theirs, "0" * 12)
+                ]
+                assert [one.status_code for one in answers] == [404, 404], (method, path)
+                assert answers[0].content == answers[1].content
+            else:
+                assert "{job_id}" in path or "{upload_id}" in path, f"no rule for the ids of {method} {path}"
+        assert (await accounts.key(theirs, "alice")).revoked_at is None
