@@ -14,6 +14,7 @@ from singscript_egress.addresses import AllowedHosts
 from singscript_gateway.api.cors import origins
 from singscript_gateway.api.visitors import is_loopback
 from singscript_gateway.auth.model import scopes
+from singscript_gateway.quotas.model import Limits
 from singscript_gateway.webhooks.model import check_secret, check_url
 
 
@@ -111,6 +112,46 @@ class ApiSettings(LeaseSettings):
         if bool(self.oidc_issuer) != bool(self.oidc_audience):
             raise ValueError("SINGSCRIPT_OIDC_ISSUER and SINGSCRIPT_OIDC_AUDIENCE are set together, or neither.")
         return self
+
+    quota_requests_per_minute: int = Field(
+        default=0, ge=0, le=1_000_000, description="Of each user, unless an admin set others; 0: no limit."
+    )
+    quota_active_jobs: int = Field(default=0, ge=0, description="Jobs of a user that are queued or run; 0: no limit.")
+    quota_audio_minutes_per_day: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="Sound of a user's jobs in 24 hours; 0: no limit."
+    )
+    quota_upload_bytes_per_day: int = Field(
+        default=0, ge=0, description="What a user may upload in 24 hours; 0: no limit."
+    )
+    quota_spend_usd_per_month: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="What engines that are paid for may cost a user in a calendar month (UTC); 0: no limit.",
+    )
+
+    @property
+    def quotas(self) -> Limits:
+        """Of users who have none of their own."""
+        return Limits(
+            requests_per_minute=self.quota_requests_per_minute,
+            active_jobs=self.quota_active_jobs,
+            audio_minutes_per_day=self.quota_audio_minutes_per_day,
+            upload_bytes_per_day=self.quota_upload_bytes_per_day,
+            spend_usd_per_month=self.quota_spend_usd_per_month,
+        )
+
+    @field_validator(
+        "quota_requests_per_minute",
+        "quota_active_jobs",
+        "quota_audio_minutes_per_day",
+        "quota_upload_bytes_per_day",
+        "quota_spend_usd_per_month",
+        mode="before",
+    )
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return 0 if value == "" else value
 
     @model_validator(mode="after")
     def _off_is_for_one_machine(self) -> ApiSettings:

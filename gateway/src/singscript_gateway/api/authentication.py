@@ -22,7 +22,7 @@ def principal_of(request: HTTPConnection) -> Principal:
 
 
 class Authentication:
-    """ASGI middleware: nothing below /api/ is served to who is not known.
+    """ASGI middleware: nothing below /api/ is served to who is not known, or has sent too many requests.
 
     OPTIONS only tells what can be asked: browsers send it without a key.
     """
@@ -34,9 +34,10 @@ class Authentication:
         if scope["type"] == "http" and scope["path"].startswith("/api/") and scope["method"] != "OPTIONS":
             client = scope.get("client")
             audit.address.set(client[0] if client else None)
-            authenticator = scope["app"].state.gateway.authenticator
+            gateway = scope["app"].state.gateway
             try:
-                principal = await authenticator.principal(Headers(scope=scope).get("authorization"))
+                principal = await gateway.authenticator.principal(Headers(scope=scope).get("authorization"))
+                await gateway.quotas.take_request(principal.owner, principal.key_id)
             except (StageError, psycopg.OperationalError) as error:
                 await response_to(error)(scope, receive, send)
                 return

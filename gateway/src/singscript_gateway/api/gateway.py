@@ -22,6 +22,7 @@ from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.jobs.listen import Listener
 from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.quotas.store import QuotaStore
 from singscript_gateway.settings import ApiSettings
 from singscript_gateway.webhooks.store import WebhookStore
 from singscript_storage import ObjectStore
@@ -38,6 +39,7 @@ class Gateway:
     settings: ApiSettings
     accounts: AccountStore
     authenticator: Authenticator
+    quotas: QuotaStore
     store: JobStore
     webhooks: WebhookStore
     objects: ObjectStore
@@ -60,6 +62,14 @@ _BEARER = HTTPBearer(
     description="An API key, `ss_<id>_<secret>`, or a token of the OIDC issuer where one is set.",
     auto_error=False,
 )
+_RETRY_AFTER = {"Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}}}
+# What routes may answer that make or repeat a job.
+QUOTAS_OF_JOBS: dict[str, Any] = {
+    "model": Problem,
+    "description": "QUOTA_REQUESTS, QUOTA_ACTIVE_JOBS, QUOTA_MINUTES, QUOTA_BYTES, QUOTA_SPEND; `limit`, `used`, "
+    "`window` and `of` say which limit that is",
+    "headers": _RETRY_AFTER,
+}
 # What every route may answer that needs to know who asks.
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {
@@ -68,6 +78,11 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         "headers": {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
     },
     403: {"model": Problem, "description": "SCOPE_MISSING: `scope` is the one that the key would need"},
+    429: {
+        "model": Problem,
+        "description": "QUOTA_REQUESTS: no more for now; `limit`, `used`, `window` and `of` say which limit that is",
+        "headers": _RETRY_AFTER,
+    },
 }
 
 

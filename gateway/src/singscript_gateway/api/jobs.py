@@ -15,8 +15,9 @@ from pydantic_core import from_json
 
 from singscript_core import logs
 from singscript_gateway.api.cursors import Cursor, Limit, number_of, page_of
-from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, PrincipalDep, needs
+from singscript_gateway.api.gateway import QUOTAS_OF_JOBS, Gateway, GatewayDep, JobDep, PrincipalDep, needs
 from singscript_gateway.api.problems import Problem, ProblemError, invalid_input, problem_response
+from singscript_gateway.api.requests import MAX_BODY_BYTES
 from singscript_gateway.api.shapes import (
     CreatedJob,
     CreateJob,
@@ -63,6 +64,7 @@ def _form_schema() -> dict[str, Any]:
         413: {"model": Problem, "description": "TOO_LARGE"},
         415: {"model": Problem, "description": "UNSUPPORTED_MEDIA_TYPE"},
         422: {"model": Problem, "description": "INVALID_INPUT, INVALID_FORM, IDEMPOTENCY_KEY_REUSED"},
+        429: QUOTAS_OF_JOBS,
         503: {"model": Problem, "description": "DATABASE_UNAVAILABLE, STORAGE_UNAVAILABLE, OBJECT_REMOVED"},
     },
     openapi_extra={
@@ -100,6 +102,7 @@ async def create_job(
                     gateway, principal.owner, JobRequest(**order.model_dump()), None, idempotency_key
                 )
             case "multipart/form-data":
+                await _check_size(request, gateway, principal.owner)
                 async with received_form(request, gateway.settings.max_upload_bytes) as form:
                     answer = await _create(gateway, principal.owner, _form_request(form), form.file, idempotency_key)
             case _:
@@ -172,7 +175,10 @@ async def cancel_job(gateway: GatewayDep, job: JobDep, response: Response) -> Jo
     summary="Retry a job",
     response_model=JobDetails,
     responses=_NOT_FOUND
-    | {409: {"model": Problem, "description": "JOB_NOT_ENDED: it is under way; JOB_SUCCEEDED: it is done"}},
+    | {
+        409: {"model": Problem, "description": "JOB_NOT_ENDED: it is under way; JOB_SUCCEEDED: it is done"},
+        429: QUOTAS_OF_JOBS,
+    },
 )
 async def retry_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
     """Queues a job that has failed or was cancelled. What it has stored of the stages before is not done again."""
@@ -207,6 +213,14 @@ async def delete_job(gateway: GatewayDep, job: JobDep) -> None:
         raise ProblemError(409, "JOB_NOT_FINISHED", detail, state=now.state)
     gateway.remover.wake()
     logger.info("job deleted", extra={"state": now.state})
+
+
+async def _check_size(request: Request, gateway: Gateway, owner: str) -> None:
+    """Before a file is received that its sender may not send. Raises QuotaExceeded, UploadAboveQuota."""
+    declared = request.headers.get("content-length", "")
+    # What is beside the file is at most this large; without a length, or below it, the file is judged once it is here.
+    if declared.isdecimal() and len(declared) < 19 and int(declared) > MAX_BODY_BYTES:
+        await gateway.quotas.check_upload(owner, int(declared) - MAX_BODY_BYTES)
 
 
 async def _details(gateway: Gateway, job: Job) -> JobDetails:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from singscript_core.errors import StageError
 from singscript_gateway.auth.refusals import ScopeMissing, Unauthenticated
 from singscript_gateway.jobs.model import Failure
+from singscript_gateway.quotas.model import QuotaExceeded, UploadAboveQuota
 from singscript_serving.status import status_code
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,11 @@ def response_to(error: StageError | psycopg.OperationalError) -> JSONResponse:
             challenge = f'Bearer error="insufficient_scope", scope="{error.metadata["scope"]}"'
             body = problem(403, error.reason, error.message, **error.metadata)
             return problem_response(body, {"WWW-Authenticate": challenge})
+        case QuotaExceeded():
+            headers = {"Retry-After": f"{error.retry_after_s:.0f}"}
+            return problem_response(problem(429, error.reason, error.message, **error.facts), headers)
+        case UploadAboveQuota():
+            return problem_response(problem(413, error.reason, error.message, **error.facts))
         case StageError():
             status = _STATUS.get(status_code(error), 500)
             headers = {"Retry-After": str(max(1, round(error.retry_after_s or 2)))} if status == 503 else None

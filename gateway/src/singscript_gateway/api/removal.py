@@ -79,6 +79,7 @@ class Remover:
             await self._store.end_removal(removal)
             logger.info("unused object removed", extra={"key": removal.key})
         await self._store.forget_objects()
+        await self._store.drop_old_uses()
 
     async def delete_old(self) -> None:
         """Deletes the jobs that were kept long enough, and the oldest while all of them are too large.

@@ -14,7 +14,7 @@ from singscript.aligner.v1 import aligner_pb2_grpc
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from singscript_core.errors import InvalidInput
-from singscript_gateway.api import artifacts, audit, events, health, jobs, keys, usage, users, webhooks, words
+from singscript_gateway.api import artifacts, audit, events, health, jobs, keys, quotas, usage, users, webhooks, words
 from singscript_gateway.api.authentication import Authentication
 from singscript_gateway.api.cors import add_cors, origins
 from singscript_gateway.api.docs import add_docs
@@ -31,6 +31,7 @@ from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import make_pool
 from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.quotas.store import QuotaStore
 from singscript_gateway.settings import ApiSettings
 from singscript_gateway.webhooks.store import WebhookStore
 from singscript_serving.channel import dial
@@ -60,7 +61,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             Listener(EVENTS).running(settings.database_url) as listener,
             dial(settings.aligner) as channel,
         ):
-            store = JobStore(pool)
+            store = JobStore(pool, limits=settings.quotas)
             aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
             webhooks_store = WebhookStore(pool)
             accounts = AccountStore(pool)
@@ -70,6 +71,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
                     settings,
                     accounts,
                     authenticator,
+                    QuotaStore(pool, settings.quotas),
                     store,
                     webhooks_store,
                     objects,
@@ -99,7 +101,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     add_cors(app, origins(settings.cors_origins))
     app.add_middleware(Requests)
     add_document(app)
-    for part in (jobs, events, artifacts, words, webhooks, usage, keys, users, audit):
+    for part in (jobs, events, artifacts, words, webhooks, usage, quotas, keys, users, audit):
         app.include_router(part.router, responses=REFUSALS)
     app.include_router(health.router)
     return app

@@ -6,11 +6,27 @@ import argparse
 import sys
 from datetime import UTC, datetime, timedelta
 
+from pydantic import ValidationError
+
+from singscript_core.errors import InvalidInput
 from singscript_gateway.auth.model import SCOPES, ApiKey, Scope
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import make_pool
+from singscript_gateway.quotas.model import NO_LIMITS, Limits
+from singscript_gateway.quotas.store import QuotaStore
 
 _PAGE = 500
+_DEFAULT = "default"
+
+
+class LimitInvalid(InvalidInput):
+    """A limit that cannot be."""
+
+    reason = "LIMIT_INVALID"
+
+    def __init__(self, error: ValidationError) -> None:
+        first = error.errors()[0]
+        super().__init__(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}.")
 
 
 def add_arguments(processes: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,6 +38,13 @@ def add_arguments(processes: argparse._SubParsersAction[argparse.ArgumentParser]
     users.add_parser("list", help="all of them, newest first")
     users.add_parser("disable", help="their keys stop within seconds; what they have stays").add_argument("id")
     users.add_parser("enable", help="undoes `disable`").add_argument("id")
+
+    quota = users.add_parser("quota", help="sets how much a user may use, and prints it")
+    quota.add_argument("id")
+    for name, field in Limits.model_fields.items():
+        # Without a default: what is not named stays.
+        help_ = f"{field.description} A number, `none` for no limit, `default` for what the settings say."
+        quota.add_argument(f"--{name.replace('_', '-')}", metavar="LIMIT", type=_limit, help=help_)
 
     keys = processes.add_parser("keys", help="what users sign in with").add_subparsers(dest="do", required=True)
     create = keys.add_parser("create", help="prints a new key, once")
@@ -47,7 +70,25 @@ async def run(arguments: argparse.Namespace, database_url: str) -> None:
     """
     async with make_pool(database_url, max_size=1) as pool:
         store = AccountStore(pool)
-        await (_users if arguments.process == "users" else _keys)(store, arguments)
+        if arguments.do == "quota":
+            await _quota(QuotaStore(pool, NO_LIMITS), arguments)
+        else:
+            await (_users if arguments.process == "users" else _keys)(store, arguments)
+
+
+async def _quota(store: QuotaStore, arguments: argparse.Namespace) -> None:
+    asked = {name: getattr(arguments, name) for name in Limits.model_fields if getattr(arguments, name) is not None}
+    limits = await store.limits_of_user(arguments.id)
+    if asked:
+        changed = limits.model_dump() | {name: None if limit == _DEFAULT else limit for name, limit in asked.items()}
+        try:
+            limits = Limits.model_validate(changed)
+        except ValidationError as error:
+            raise LimitInvalid(error) from None
+        await store.limit_user(arguments.id, limits, by=None)
+        _say(f"The limits of {arguments.id} hold within 5 seconds.")
+    for name, limit in limits.model_dump().items():
+        _row(name, "default" if limit is None else f"{limit:.15g}" if limit else "none")
 
 
 async def _users(store: AccountStore, arguments: argparse.Namespace) -> None:
@@ -114,6 +155,10 @@ def _row(*fields: str) -> None:
 
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
+
+
+def _limit(text: str) -> str:
+    return {"none": "0"}.get(text, text)
 
 
 def _days(text: str) -> float:

@@ -26,6 +26,8 @@ Action = Literal[
     "user.disabled",
     "user.enabled",
     "user.renamed",
+    "user.limited",
+    "key.limited",
 ]
 
 

@@ -39,8 +39,8 @@ UPDATE api_keys SET last_used_at = now()
  WHERE id = %(id)s AND (last_used_at IS NULL OR last_used_at < now() - make_interval(secs => %(every_s)s))
 
 -- insert_key --
-INSERT INTO api_keys (id, owner, name, digest, scopes, expires_at)
-SELECT %(id)s, users.id, %(name)s, %(digest)s, %(scopes)s, %(expires_at)s
+INSERT INTO api_keys (id, line, owner, name, digest, scopes, expires_at)
+SELECT %(id)s, %(id)s, users.id, %(name)s, %(digest)s, %(scopes)s, %(expires_at)s
   FROM users WHERE users.id = %(owner)s
 RETURNING *
 
@@ -63,9 +63,9 @@ SELECT * FROM api_keys
  LIMIT %(limit)s
 
 -- rotate_key --
--- The new one lives as long from now on as the old one was to live.
-INSERT INTO api_keys (id, owner, name, digest, scopes, expires_at)
-SELECT %(new_id)s, owner, name, %(digest)s, scopes, now() + (expires_at - created_at)
+-- The new one lives as long from now on as the old one was to live; both count as one.
+INSERT INTO api_keys (id, line, quotas, owner, name, digest, scopes, expires_at)
+SELECT %(new_id)s, line, quotas, owner, name, %(digest)s, scopes, now() + (expires_at - created_at)
   FROM api_keys WHERE id = %(id)s
 RETURNING *
 

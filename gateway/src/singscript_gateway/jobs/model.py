@@ -218,6 +218,7 @@ class Job(BaseModel):
     Attributes:
         last_seq: number of its newest event. Who writes only if it is still the same writes on what was read.
         formats: its subtitle files, and how each is rendered.
+        key_line: the first of the keys that were rotated into the one it was asked for with; None: it was none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -225,6 +226,7 @@ class Job(BaseModel):
     id: UUID
     number: int
     owner: str
+    key_line: str | None
     state: JobState
     request: JobRequest
     attempt: int

@@ -3,8 +3,8 @@
 
 -- insert_job --
 -- It is due at once, from its first stage on.
-INSERT INTO jobs (id, owner, request, formats, priority)
-VALUES (%(id)s, %(owner)s, %(request)s, %(formats)s, %(priority)s)
+INSERT INTO jobs (id, owner, key_line, request, formats, priority)
+VALUES (%(id)s, %(owner)s, %(key_line)s, %(request)s, %(formats)s, %(priority)s)
 RETURNING *, pg_notify('singscript_queue', '')
 
 -- make_due --
@@ -91,6 +91,10 @@ UPDATE jobs
  WHERE id = %(id)s AND owner = %(owner)s AND finished_at IS NOT NULL AND state = ANY(%(before)s)
 RETURNING *
 
+-- set_key_line --
+-- Of a job that was asked for again, with another key.
+UPDATE jobs SET key_line = %(key_line)s WHERE id = %(id)s
+
 -- finish_job --
 -- By the holder of a running attempt: while the job waits for its next one, the number is still that of the last.
 UPDATE jobs
@@ -149,7 +153,14 @@ UPDATE stages
  WHERE job_id = %(id)s AND attempt = %(attempt)s AND stage = %(stage)s
 
 -- set_media --
-UPDATE jobs SET media = %(media)s WHERE id = %(id)s
+-- The job's sound counts for its owner from now on, once: quotas/model.py.
+WITH job AS (
+    UPDATE jobs SET media = %(media)s WHERE id = %(id)s
+    RETURNING id, owner, key_line, COALESCE((media->>'duration_s')::float8, 0) AS duration_s
+)
+INSERT INTO quota_uses (kind, id, owner, key_line, amount)
+SELECT 'audio', id, owner, key_line, duration_s FROM job
+ON CONFLICT (kind, id) DO UPDATE SET amount = excluded.amount, key_line = excluded.key_line, at = excluded.at
 
 -- put_artifact --
 INSERT INTO artifacts (job_id, name, attempt, stage, key, media_type, size_bytes, sha256, levels)
@@ -162,9 +173,9 @@ ON CONFLICT (job_id, name) DO UPDATE
 -- add_usage --
 -- Also for an attempt that is over, and for a job that was deleted: what it has spent is spent. No row when this report
 -- was written before.
-INSERT INTO usage (job_id, attempt, number, owner, stage, engine, model, audio_s, requests, input_tokens,
+INSERT INTO usage (job_id, attempt, number, owner, key_line, stage, engine, model, audio_s, requests, input_tokens,
                    output_tokens, cost_usd)
-VALUES (%(id)s, %(attempt)s, %(number)s, %(owner)s, %(stage)s, %(engine)s, %(model)s, %(audio_s)s, %(requests)s,
+VALUES (%(id)s, %(attempt)s, %(number)s, %(owner)s, %(key_line)s, %(stage)s, %(engine)s, %(model)s, %(audio_s)s, %(requests)s,
         %(input_tokens)s, %(output_tokens)s, %(cost_usd)s)
 ON CONFLICT DO NOTHING
 RETURNING number

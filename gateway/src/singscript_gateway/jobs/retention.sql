@@ -34,6 +34,9 @@ ON CONFLICT (name) DO UPDATE SET started_at = now()
  WHERE chores.started_at < now() - make_interval(secs => %(every_s)s)
 RETURNING name
 
+-- drop_old_uses --
+DELETE FROM quota_uses WHERE at < now() - make_interval(secs => %(kept_s)s)
+
 -- note_orphans --
 -- Those that nobody knows of; should a job come to refer to one, it stays.
 INSERT INTO unused_objects (key, due_at)

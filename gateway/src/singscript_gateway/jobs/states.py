@@ -48,6 +48,9 @@ JOB_STEPS: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 
+# States of a job that is not over.
+ACTIVE = [state.value for state in JobState if not state.final]
+
 STAGE_STEPS: dict[StageState, frozenset[StageState]] = {
     StageState.PENDING: frozenset({StageState.RUNNING, StageState.SKIPPED}),
     StageState.RUNNING: frozenset({StageState.SUCCEEDED, StageState.FAILED, StageState.SKIPPED}),

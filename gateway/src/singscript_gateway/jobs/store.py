@@ -45,6 +45,8 @@ from singscript_gateway.jobs.transaction import (
     read_usage,
 )
 from singscript_gateway.jobs.updates import Update
+from singscript_gateway.quotas import counts
+from singscript_gateway.quotas.model import DAY_S, NO_LIMITS, Limits
 from singscript_gateway.webhooks.model import new_secret
 
 # As long as a service said nothing newer, what it can work on at once holds; then it is not known.
@@ -117,11 +119,13 @@ class JobStore:
 
     Args:
         shared: results of one owner's jobs are used for another's.
+        limits: of users who have none of their own.
     """
 
-    def __init__(self, pool: Pool, *, shared: bool = False) -> None:
+    def __init__(self, pool: Pool, *, shared: bool = False, limits: Limits = NO_LIMITS) -> None:
         self._pool = pool
         self._shared = shared
+        self._limits = limits
 
     # -- for users, each of whom finds only what is theirs
 
@@ -130,6 +134,7 @@ class JobStore:
 
         Raises:
             ObjectRemoved: the upload has to be stored again.
+            QuotaExceeded, UploadAboveQuota: the owner may not, for now.
         """
         async with self._transaction() as tx:
             return await self._create(tx, request, owner, since)
@@ -148,7 +153,7 @@ class JobStore:
 
         Raises:
             IdempotencyKeyReused: it is the answer to something else.
-            ObjectRemoved: see `create`.
+            ObjectRemoved, QuotaExceeded, UploadAboveQuota: see `create`.
         """
         async with self._transaction() as tx:
             await tx.run("drop_old_keys", kept_s=KEY_KEPT_S)
@@ -252,12 +257,15 @@ class JobStore:
             return read_job(await tx.one("find_job", id=job_id, owner=owner))
 
     async def restart(self, job_id: UUID, owner: str) -> Job | None:
-        """Queues a job that has failed or was cancelled, once; None for any other."""
+        """Queues a job that has failed or was cancelled, once; None for any other. Raises QuotaExceeded."""
         async with self._transaction() as tx:
             row = await tx.first("restart_job", id=job_id, owner=owner, before=_BEFORE_QUEUED)
             if row is None:
                 return None
-            await _make_due(tx, read_job(row))
+            job = read_job(row)
+            line = await counts.admit_job(tx.connection, self._limits, owner, job_id, job.request.transcriber_engines)
+            await tx.run("set_key_line", id=job_id, key_line=line)
+            await _make_due(tx, job)
             data = {"reason": "RETRY_REQUESTED", "message": "It was asked for once more."}
             await tx.append(job_id, Update("state", {"state": JobState.QUEUED} | data))
             await audit.note(tx.connection, owner, "job.retried", str(job_id))
@@ -345,6 +353,11 @@ class JobStore:
         async with self._transaction() as tx:
             await tx.run("forget_objects")
 
+    async def drop_old_uses(self) -> None:
+        """What counts for no limit any more."""
+        async with self._transaction() as tx:
+            await tx.run("drop_old_uses", kept_s=2 * DAY_S)
+
     # -- health
 
     async def ping(self) -> None:
@@ -421,7 +434,9 @@ class JobStore:
             kind, data = update
             running = await tx.first("hold_attempt", id=job.id, attempt=job.attempt)
             if kind == "usage":
-                spent = await tx.first("add_usage", id=job.id, attempt=job.attempt, owner=job.owner, **data)
+                spent = await tx.first(
+                    "add_usage", id=job.id, attempt=job.attempt, owner=job.owner, key_line=job.key_line, **data
+                )
                 if not spent:
                     return running is not None
             if not running:
@@ -558,12 +573,15 @@ class JobStore:
         job_id = uuid4()
         if request.upload and since:
             await tx.refer(request.upload.key, since)
+        sent_bytes = request.upload.size_bytes if request.upload else 0
+        engines = request.transcriber_engines
+        line = await counts.admit_job(tx.connection, self._limits, owner, job_id, engines, sent_bytes)
         formats = _formats(dict.fromkeys(request.formats, request.karaoke))
         stored = Jsonb(request.model_dump(mode="json", exclude={"webhook"}))
         priority = _PRIORITIES[request.priority]
         # Statements whose rows nobody waits for go out together.
         async with tx.connection.pipeline():
-            columns = {"owner": owner, "request": stored, "formats": formats, "priority": priority}
+            columns = {"owner": owner, "key_line": line, "request": stored, "formats": formats, "priority": priority}
             job = read_job(await tx.one("insert_job", id=job_id, **columns))
             if hook := request.webhook:
                 secrets = hook.secrets or [new_secret()]
