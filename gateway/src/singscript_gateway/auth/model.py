@@ -28,6 +28,8 @@ Action = Literal[
     "user.renamed",
     "user.limited",
     "key.limited",
+    "webhook.set",
+    "webhook.deleted",
 ]
 
 

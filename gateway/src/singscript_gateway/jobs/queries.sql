@@ -379,38 +379,72 @@ VALUES (%(webhook_id)s, %(id)s, %(url)s, %(secrets)s)
 -- What waits goes to the new address; a webhook that was disabled is tried again.
 INSERT INTO webhooks (id, url, secrets)
 VALUES (%(webhook_id)s, %(url)s, %(secrets)s)
-ON CONFLICT ((true)) WHERE job_id IS NULL DO UPDATE
+ON CONFLICT ((true)) WHERE job_id IS NULL AND owner IS NULL DO UPDATE
    SET url = excluded.url, secrets = excluded.secrets, disabled_at = NULL
 
 -- delete_operators_webhook --
-DELETE FROM webhooks WHERE job_id IS NULL
+DELETE FROM webhooks WHERE job_id IS NULL AND owner IS NULL
+
+-- put_owners_webhook --
+-- What waits goes to the new address; a webhook that was disabled is tried again. Without new secrets a made one is put
+-- before the newest of those that were.
+INSERT INTO webhooks AS hook (id, owner, url, secrets)
+VALUES (%(webhook_id)s, %(owner)s, %(url)s, COALESCE(%(secrets)s::text[], ARRAY[%(made)s]))
+ON CONFLICT (owner) WHERE owner IS NOT NULL DO UPDATE
+   SET url = excluded.url, secrets = COALESCE(%(secrets)s::text[], ARRAY[%(made)s, hook.secrets[1]]), disabled_at = NULL
+RETURNING *
+
+-- get_owners_webhook --
+SELECT * FROM webhooks WHERE owner = %(owner)s
+
+-- delete_owners_webhook --
+DELETE FROM webhooks WHERE owner = %(owner)s RETURNING id
 
 -- get_webhook --
-SELECT webhooks.* FROM webhooks JOIN jobs ON jobs.id = job_id WHERE job_id = %(id)s AND owner = %(owner)s
+SELECT webhooks.* FROM webhooks JOIN jobs ON jobs.id = job_id WHERE job_id = %(id)s AND jobs.owner = %(owner)s
 
 -- webhooks_to_tell --
-SELECT id FROM webhooks WHERE (job_id = %(id)s OR job_id IS NULL) AND disabled_at IS NULL
+SELECT id FROM webhooks WHERE job_id = %(id)s AND disabled_at IS NULL
+ UNION ALL
+SELECT id FROM webhooks WHERE owner = %(owner)s AND disabled_at IS NULL
+ UNION ALL
+SELECT id FROM webhooks WHERE job_id IS NULL AND owner IS NULL AND disabled_at IS NULL
 
 -- insert_delivery --
 INSERT INTO webhook_deliveries (id, webhook_id, job_id, type, body)
 VALUES (%(delivery_id)s, %(webhook_id)s, %(id)s, %(type)s, %(body)s)
+RETURNING *
 
 -- get_deliveries --
-SELECT * FROM webhook_deliveries WHERE webhook_id = %(webhook_id)s ORDER BY created_at, id
+SELECT * FROM webhook_deliveries WHERE webhook_id = %(webhook_id)s ORDER BY number
+
+-- list_deliveries --
+SELECT webhook_deliveries.* FROM webhook_deliveries JOIN webhooks ON webhooks.id = webhook_id
+ WHERE owner = %(owner)s AND (%(before)s::bigint IS NULL OR number < %(before)s)
+ ORDER BY number DESC
+ LIMIT %(limit)s
 
 -- claim_deliveries --
-WITH due AS MATERIALIZED (
+-- Of each host no more than have a place; those with the fewest under way come first.
+WITH busy AS (
+    SELECT * FROM unnest(%(hosts)s::text[], %(under_way)s::int[]) AS busy (host, under_way)
+), ranked AS (
+    SELECT delivery.id, delivery.due_at,
+           COALESCE(busy.under_way, 0) + row_number() OVER (PARTITION BY host ORDER BY delivery.due_at) AS place
+      FROM webhook_deliveries AS delivery JOIN webhooks ON webhooks.id = webhook_id LEFT JOIN busy USING (host)
+     WHERE state = 'waiting' AND delivery.due_at <= now()
+), chosen AS (
+    SELECT id FROM ranked WHERE place <= %(per_host)s ORDER BY place, due_at LIMIT %(limit)s
+), due AS MATERIALIZED (
     SELECT id FROM webhook_deliveries
-     WHERE state = 'waiting' AND due_at <= now()
-     ORDER BY due_at
-     LIMIT %(limit)s
+     WHERE id IN (SELECT id FROM chosen) AND state = 'waiting' AND due_at <= now()
        FOR UPDATE SKIP LOCKED
 )
 UPDATE webhook_deliveries AS delivery
    SET attempts = attempts + 1, due_at = now() + make_interval(secs => %(lease_s)s)
   FROM due, webhooks
  WHERE delivery.id = due.id AND webhooks.id = delivery.webhook_id
-RETURNING delivery.id, webhook_id, delivery.job_id, type, body, attempts, url, secrets
+RETURNING delivery.id, webhook_id, delivery.job_id, type, body, attempts, url, host, secrets
 
 -- record_delivery --
 -- By the holder of its newest claim.
@@ -421,12 +455,23 @@ UPDATE webhook_deliveries
  WHERE id = %(id)s AND state = 'waiting' AND attempts = %(attempts)s
 RETURNING id
 
+-- drop_told --
+-- What a job that was deleted was told is of no use any more; what is to be told yet stays, with the job's webhook.
+DELETE FROM webhook_deliveries
+ WHERE job_id = %(id)s AND state <> 'waiting' AND NOT EXISTS (SELECT FROM jobs WHERE jobs.id = %(id)s)
+
+-- drop_webhook_of_job --
+DELETE FROM webhooks
+ WHERE job_id = %(id)s AND NOT EXISTS (SELECT FROM jobs WHERE jobs.id = %(id)s)
+   AND NOT EXISTS (SELECT FROM webhook_deliveries WHERE webhook_id = webhooks.id)
+
 -- disable_webhook --
 UPDATE webhooks SET disabled_at = now() WHERE id = %(webhook_id)s
 
 -- drop_deliveries --
 UPDATE webhook_deliveries SET state = 'given_up', ended_at = now()
  WHERE webhook_id = %(webhook_id)s AND state = 'waiting'
+RETURNING job_id
 
 -- applied_migrations --
 SELECT name FROM schema_migrations

@@ -661,6 +661,9 @@ _BEFORE_QUEUED = jobs_before(JobState.QUEUED)
 async def _delete(tx: Transaction, job: Job) -> None:
     await tx.run("release_objects", id=job.id)
     await tx.run("delete_job", id=job.id)
+    # What waits is still told.
+    await tx.run("drop_told", id=job.id)
+    await tx.run("drop_webhook_of_job", id=job.id)
 
 
 def _formats(formats: dict[Format, Karaoke]) -> Jsonb:

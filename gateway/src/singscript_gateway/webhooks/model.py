@@ -13,6 +13,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+# Told when somebody asks for it, and to no other end.
+TEST = "webhook.test"
 _PREFIX = "whsec_"
 # What the scheme asks for.
 _MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64
@@ -78,7 +80,7 @@ class Delivery(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: UUID = Field(description="`webhook-id` of its attempts.")
-    type: str
+    type: str = Field(description="`job.succeeded`, `job.failed`, `job.cancelled` or `webhook.test`.")
     state: DeliveryState
     attempts: int = Field(description="How often it was sent, or was about to be.")
     last_status: int | None = Field(description="What the last attempt was answered; null: nothing yet, or no answer.")
@@ -86,6 +88,13 @@ class Delivery(BaseModel):
     due_at: datetime = Field(description="Of one that waits: when it is sent next.")
     created_at: datetime
     ended_at: datetime | None
+
+
+class ListedDelivery(Delivery):
+    """As it stands in the list of all that a webhook was told."""
+
+    number: int = Field(exclude=True)
+    job_id: UUID | None = Field(description="null: a test.")
 
 
 class Webhook(BaseModel):
@@ -96,6 +105,7 @@ class Webhook(BaseModel):
     id: UUID
     url: str = Field(repr=False)
     disabled_at: datetime | None
+    created_at: datetime
 
 
 class Claim(BaseModel):
@@ -103,17 +113,19 @@ class Claim(BaseModel):
 
     Attributes:
         attempts: this one included.
+        host: host and port of `url`.
     """
 
     model_config = ConfigDict(frozen=True)
 
     id: UUID
     webhook_id: UUID
-    job_id: UUID
+    job_id: UUID | None
     type: str
     body: str
     attempts: int
     url: str = Field(repr=False)
+    host: str
     secrets: list[str] = Field(repr=False)
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime
 
 from singscript_gateway.api.shapes import job_details
 from singscript_gateway.jobs.model import Artifact, Job, Stage, UsageSum
+from singscript_gateway.webhooks.model import TEST
 
 
 def event_type(job: Job) -> str:
     return f"job.{job.state}"
+
+
+def test_payload() -> str:
+    """What a webhook is told that is only to be tried."""
+    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return json.dumps({"type": TEST, "timestamp": at, "data": {}})
 
 
 def payload(

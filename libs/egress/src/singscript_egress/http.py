@@ -75,14 +75,17 @@ async def get(url: str, *, headers: Mapping[str, str], timeout_s: float, max_byt
                     f"The answer has more than {max_bytes} bytes, which is the limit here.",
                     metadata={"limit_bytes": str(max_bytes)},
                 )
-        fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-        return Answer(response.status, fields, bytes(body))
+        return Answer(response.status, _fields(response), bytes(body))
 
 
-async def post(url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, allow: AllowList) -> int:
-    """The status of the answer to one POST; what else it holds is not read. All else, also what is raised, as `get`."""
+async def post(url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, allow: AllowList) -> Answer:
+    """The answer to one POST, without its body, which is not read. All else, also what is raised, as `get`."""
     async with _answering("POST", url, headers=headers, body=body, timeout_s=timeout_s, allow=allow) as response:
-        return response.status
+        return Answer(response.status, _fields(response), b"")
+
+
+def _fields(response: httpcore.Response) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
 
 
 @asynccontextmanager
