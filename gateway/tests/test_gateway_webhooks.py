@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -40,7 +41,7 @@ from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.settings import DispatcherSettings
 from singscript_gateway.webhooks.model import DeliveryState, WebhookOrder, new_secret, origin
-from singscript_gateway.webhooks.sender import PAUSES_S, Sender, outcome
+from singscript_gateway.webhooks.sender import PAUSES_S, PER_HOST, Sender, outcome, retry_after_s
 from singscript_gateway.webhooks.store import WebhookStore
 from singscript_storage import FolderStore
 
@@ -60,10 +61,15 @@ class Post:
 
 
 class Receiver:
-    """Answers its posts with `statuses`, one after another; the last one stays. None: it never answers."""
+    """Answers its posts with `statuses`, one after another; the last one stays. None: it never answers.
+
+    Attributes:
+        header: a line that each answer has besides.
+    """
 
     def __init__(self, statuses: list[int | None]) -> None:
         self.statuses = statuses
+        self.header = ""
         self.posts: list[Post] = []
         self.url = ""
 
@@ -78,6 +84,7 @@ class Receiver:
                 await reader.read()
             else:
                 location = f"Location: {self.url}/elsewhere\r\n" if 300 <= status < 400 else ""
+                location += f"{self.header}\r\n" if self.header else ""
                 writer.write(f"HTTP/1.1 {status} X\r\n{location}Content-Length: 0\r\n\r\n".encode())
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -366,7 +373,7 @@ async def test_r44_many_senders_send_each_once(store: JobStore, pool: Pool) -> N
     webhooks = WebhookStore(pool)
     made = {(await cancelled(store, "http://127.0.0.1:1/", SECRET)).id for _ in range(20)}
     claims = await asyncio.gather(*(webhooks.claim(7, 30.0) for _ in range(6)))
-    assert sorted(claim.job_id for some in claims for claim in some) == sorted(made)
+    assert sorted(str(claim.job_id) for some in claims for claim in some) == sorted(str(job_id) for job_id in made)
 
 
 async def test_r44_who_lost_its_claim_writes_nothing(store: JobStore, webhooks: WebhookStore) -> None:
@@ -454,7 +461,263 @@ async def test_a_receiver_that_hangs_slows_no_job(
         assert (await ended(store, await store.create(link(), LOCAL_OWNER))).state is JobState.SUCCEEDED
 
 
+# -- a user's own webhook
+
+
+async def of_mine(client: httpx.AsyncClient, order: dict[str, Any]) -> dict[str, Any]:
+    answer = await client.put("/api/webhook", json=order)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def deliveries(client: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
+    return (await client.get("/api/webhook/deliveries", params=query)).json()["deliveries"]
+
+
+async def test_r44_a_users_webhook_is_told_of_every_job_of_theirs(
+    client: httpx.AsyncClient, store: JobStore, pool: Pool, database_url: str
+) -> None:
+    async with receiving(200) as receiver, sending(pool):
+        secret = (await of_mine(client, {"url": receiver.url + "/mine?key=K3Y"}))["secret"]
+        theirs = await store.create(link(), "eve")
+        await store.cancel(theirs.id, "eve")
+        with_own = await cancelled(store, receiver.url + "/own", SECRET)
+        mine = await store.create(link(), LOCAL_OWNER)
+        await store.cancel(mine.id, LOCAL_OWNER)
+
+        async def all_came() -> bool:
+            return len(receiver.posts) == 3 and all(one["ended_at"] for one in await deliveries(client))
+
+        await eventually(all_came, "all are told")
+        told_mine = [post for post in receiver.posts if post.target == "/mine?key=K3Y"]
+        events = [Verifier(secret).verify(post.body, post.headers) for post in told_mine]
+        assert {event["data"]["id"] for event in events} == {str(with_own.id), str(mine.id)}
+        listed = await deliveries(client)
+        assert [one["job_id"] for one in listed] == [str(mine.id), str(with_own.id)]
+        assert {(one["state"], one["last_status"], one["type"]) for one in listed} == {
+            ("delivered", 200, "job.cancelled")
+        }
+        first = (await client.get("/api/webhook/deliveries", params={"limit": 1})).json()
+        assert [one["job_id"] for one in first["deliveries"]] == [str(mine.id)]
+        assert [one["job_id"] for one in await deliveries(client, cursor=first["next_cursor"])] == [str(with_own.id)]
+        shown = await client.get("/api/webhook")
+        assert shown.json()["origin"] == receiver.url and "K3Y" not in shown.text and secret not in shown.text
+        assert (await client.delete("/api/webhook")).status_code == 204
+        assert await deliveries(client) == []
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/test")):
+        answer = await client.request(method, f"/api/webhook{path}")
+        assert (answer.status_code, answer.json()["reason"]) == (404, "WEBHOOK_NOT_FOUND"), (method, path)
+    actions = await execute(database_url, "SELECT action FROM audit WHERE action LIKE 'webhook.%' ORDER BY number")
+    assert actions == [("webhook.set",), ("webhook.deleted",)]
+
+
+async def test_r44_a_users_webhook_gets_a_new_secret_beside_the_old_one(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    async def kept() -> list[str]:
+        ((secrets,),) = await execute(database_url, "SELECT secrets FROM webhooks")
+        return secrets
+
+    url = "https://hooks.example.org/"
+    first = (await of_mine(client, {"url": url}))["secret"]
+    assert await kept() == [first]
+    second = (await of_mine(client, {"url": url}))["secret"]
+    assert await kept() == [second, first]
+    third = (await of_mine(client, {"url": url}))["secret"]
+    assert await kept() == [third, second] and len({first, second, third}) == 3
+    assert (await of_mine(client, {"url": url, "secrets": [NEWER, SECRET]}))["secret"] is None
+    assert await kept() == [NEWER, SECRET]
+    answer = await client.put("/api/webhook", json={"url": "https://me:S3CRET@example.org/"})
+    assert answer.status_code == 422 and "S3CRET" not in answer.text
+    assert await kept() == [NEWER, SECRET]
+
+
+async def test_r44_a_users_webhook_is_tried_once(client: httpx.AsyncClient, pool: Pool) -> None:
+    async with receiving(500, 200) as receiver, sending(pool):
+        secret = (await of_mine(client, {"url": receiver.url}))["secret"]
+        for expected in (("given_up", 500), ("delivered", 200)):
+            asked = await client.post("/api/webhook/test")
+            assert (asked.status_code, asked.json()["type"], asked.json()["job_id"]) == (202, "webhook.test", None)
+
+            async def done() -> dict[str, Any] | None:
+                newest = (await deliveries(client))[0]
+                return newest if newest["ended_at"] else None
+
+            newest = await eventually(done, "it is tried")
+            assert (newest["id"], newest["state"], newest["last_status"]) == (asked.json()["id"], *expected)
+    assert [Verifier(secret).verify(post.body, post.headers)["type"] for post in receiver.posts] == ["webhook.test"] * 2
+
+
+async def test_r44_410_disables_a_users_webhook_until_it_is_set_again(
+    client: httpx.AsyncClient, store: JobStore, pool: Pool, database_url: str
+) -> None:
+    async with receiving(410, 200) as receiver, sending(pool):
+        await of_mine(client, {"url": receiver.url})
+        await client.post("/api/webhook/test")
+
+        async def disabled() -> bool:
+            return (await client.get("/api/webhook")).json()["disabled_at"] is not None
+
+        await eventually(disabled, "it is disabled")
+        job = await store.create(link(), LOCAL_OWNER)
+        await store.cancel(job.id, LOCAL_OWNER)
+        refused = await client.post("/api/webhook/test")
+        assert (refused.status_code, refused.json()["reason"]) == (409, "WEBHOOK_DISABLED")
+        assert [one["type"] for one in await deliveries(client)] == ["webhook.test"]
+        assert (await of_mine(client, {"url": receiver.url}))["disabled_at"] is None
+        assert (await client.post("/api/webhook/test")).status_code == 202
+
+        async def delivered() -> bool:
+            return (await deliveries(client))[0]["state"] == "delivered"
+
+        await eventually(delivered, "it is told again")
+
+
+async def test_r44_the_operators_webhook_and_the_users_leave_each_other_alone(
+    client: httpx.AsyncClient, webhooks: WebhookStore, database_url: str
+) -> None:
+    await webhooks.set_operators("https://one.example.org/", [SECRET])
+    await of_mine(client, {"url": "https://two.example.org/"})
+    await webhooks.set_operators("https://three.example.org/", [SECRET])
+    assert (await client.get("/api/webhook")).json()["origin"] == "https://two.example.org"
+    assert await execute(database_url, "SELECT count(*) FROM webhooks") == [(2,)]
+    await webhooks.set_operators("", [])
+    assert (await client.get("/api/webhook")).status_code == 200
+
+
+# -- jobs that are deleted
+
+
+async def test_r44_the_end_of_a_job_that_is_deleted_is_still_told(
+    client: httpx.AsyncClient, store: JobStore, pool: Pool, webhooks: WebhookStore, database_url: str
+) -> None:
+    async with receiving(500, 500, 200) as receiver:
+        await of_mine(client, {"url": receiver.url + "/mine", "secrets": [SECRET]})
+        job = await cancelled(store, receiver.url + "/own", SECRET)
+        async with sending(pool):
+
+            async def both_failed() -> bool:
+                rows = await execute(database_url, "SELECT 1 FROM webhook_deliveries WHERE last_status = 500")
+                return len(rows) == 2
+
+            await eventually(both_failed, "both are tried")
+            assert (await client.delete(f"/api/jobs/{job.id}")).status_code == 204
+            assert [one["state"] for one in await deliveries(client)] == ["waiting"]
+            await make_due(database_url)
+
+            async def told_and_forgotten() -> bool:
+                return not await execute(database_url, "SELECT 1 FROM webhook_deliveries")
+
+            await eventually(told_and_forgotten, "nothing is left of it")
+    assert sorted(post.target for post in receiver.posts) == ["/mine", "/mine", "/own", "/own"]
+    for post in receiver.posts:
+        assert Verifier(SECRET).verify(post.body, post.headers)["data"]["id"] == str(job.id)
+    assert await execute(database_url, "SELECT owner FROM webhooks") == [(LOCAL_OWNER,)], "the job's own is gone"
+
+
+async def test_what_was_told_of_a_job_goes_with_it(
+    client: httpx.AsyncClient, store: JobStore, pool: Pool, webhooks: WebhookStore, database_url: str
+) -> None:
+    async with receiving(410) as gone, receiving(200) as receiver, sending(pool):
+        job = await cancelled(store, receiver.url, SECRET)
+        await eventually(tried(webhooks, job), "it is told")
+        assert await store.delete(job.id, LOCAL_OWNER)
+        assert await execute(database_url, "SELECT 1 FROM webhooks UNION ALL SELECT 1 FROM webhook_deliveries") == []
+        # Deleted first, and then refused for good: nothing stays either.
+        jobs = [await cancelled(store, gone.url, SECRET) for _ in range(3)]
+        for one in jobs:
+            assert await store.delete(one.id, LOCAL_OWNER)
+
+        async def nothing_left() -> bool:
+            rows = await execute(database_url, "SELECT 1 FROM webhooks UNION ALL SELECT 1 FROM webhook_deliveries")
+            return not rows
+
+        await eventually(nothing_left, "nothing is left")
+
+
+# -- how it is sent
+
+
+async def test_r44_a_host_that_hangs_has_so_many_places_and_no_more(store: JobStore, pool: Pool) -> None:
+    async with receiving(None) as silent, receiving(200) as quick, sending(pool, timeout_s=60.0):
+        for _ in range(PER_HOST + 50):
+            await cancelled(store, silent.url, SECRET)
+        for _ in range(5):
+            await cancelled(store, quick.url, SECRET)
+
+        async def told() -> bool:
+            return len(quick.posts) == 5 and len(silent.posts) == PER_HOST
+
+        await eventually(told, "those who answer are told")
+        # Twice as long as the sender looks for more.
+        await asyncio.sleep(2.2)
+        assert len(silent.posts) == PER_HOST
+
+
+async def test_r44_those_who_wait_get_their_turn_at_a_slow_host(store: JobStore, pool: Pool) -> None:
+    async with receiving(200) as receiver, sending(pool):
+        for _ in range(PER_HOST + 5):
+            await cancelled(store, receiver.url, SECRET)
+
+        async def all_told() -> bool:
+            return len(receiver.posts) == PER_HOST + 5
+
+        await eventually(all_told, "all are told")
+
+
+@pytest.mark.parametrize(("status", "at_least_s", "at_most_s"), [(429, 3600, 3960), (503, 3600, 3960), (500, 5, 6)])
+async def test_r44_an_answer_may_ask_for_a_pause(
+    store: JobStore,
+    webhooks: WebhookStore,
+    pool: Pool,
+    database_url: str,
+    status: int,
+    at_least_s: float,
+    at_most_s: float,
+) -> None:
+    async with receiving(status) as receiver, sending(pool):
+        receiver.header = "Retry-After: 3600"
+        job = await cancelled(store, receiver.url, SECRET)
+        await eventually(tried(webhooks, job), "it is told")
+        (row,) = await execute(
+            database_url, "SELECT extract(epoch FROM due_at - now())::float8 FROM webhook_deliveries"
+        )
+    assert at_least_s - 30 <= row[0] <= at_most_s
+
+
 # -- plain functions
+
+
+@pytest.mark.parametrize(
+    ("header", "pause_s"),
+    [
+        ("120", 120),
+        (" 120 ", 120),
+        ("0", 0),
+        ("", 0),
+        ("-5", 0),
+        ("1.5", 0),
+        ("soon", 0),
+        ("9" * 4000, 999_999_999),
+        ("Tue, 01 Dec 2026 00:01:00 GMT", 60),
+        ("Tue, 01 Dec 2026 01:01:00 +0100", 60),
+        ("Mon, 30 Nov 2026 00:00:00 GMT", 0),
+        ("Tue, 99 Dec 2026 00:01:00 GMT", 0),
+    ],
+)
+def test_what_a_retry_after_asks_for(header: str, pause_s: float) -> None:
+    assert retry_after_s(header, datetime(2026, 12, 1, tzinfo=UTC)) == pause_s
+
+
+@given(st.text(max_size=60))
+def test_any_retry_after_is_understood_or_ignored(header: str) -> None:
+    assert retry_after_s(header, datetime(2026, 12, 1, tzinfo=UTC)) >= 0
+
+
+@given(st.sampled_from([429, 503]), st.integers(1, len(PAUSES_S)), st.floats(0, 1e12))
+def test_a_pause_that_is_asked_for_is_kept_and_bounded(status: int, attempts: int, asked_s: float) -> None:
+    pause_s = outcome(status, attempts, asked_s).pause_s
+    assert min(asked_s, PAUSES_S[-1]) <= pause_s <= 1.1 * PAUSES_S[-1] and pause_s >= PAUSES_S[attempts - 1]
 
 
 def test_the_schedule_lasts_75_hours() -> None:

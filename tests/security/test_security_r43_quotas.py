@@ -24,13 +24,14 @@ from singscript_gateway.auth.keys import id_of
 from singscript_gateway.auth.model import SCOPES, Scope
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import Pool
+from singscript_gateway.jobs.model import JobRequest, Upload
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
 from singscript_gateway.quotas.model import (
     QUOTAS,
+    KeyLimitsImpossible,
     Limits,
     QuotaExceeded,
-    QuotaOfKeyInvalid,
     UploadAboveQuota,
     next_month,
 )
@@ -110,7 +111,6 @@ def refusal(answer: httpx.Response) -> dict[str, Any]:
 
 async def test_r43_requests(processes: Processes, accounts: AccountStore) -> None:
     key, other = await key_of(accounts, "alice"), await key_of(accounts, "eve")
-    # An hour's worth of refilling is 6 requests: none comes back in the time of the test.
     async with replicas(processes, SINGSCRIPT_QUOTA_REQUESTS_PER_MINUTE="20") as system:
         answers = await asyncio.gather(*(system.send("GET", "/api/jobs", key) for _ in range(40)))
         counted = Counter(answer.status_code for answer in answers)
@@ -137,7 +137,7 @@ async def test_r43_requests_of_a_key_count_for_its_user(quotas: QuotaStore, acco
     narrow = str(id_of(await key_of(accounts, "alice", "jobs:read")))
     wide = str(id_of(await key_of(accounts, "alice")))
     await quotas.limit_user("alice", Limits(requests_per_minute=5), by=None)
-    await quotas.limit_key(narrow, "alice", Limits(requests_per_minute=2), by=None)
+    await accounts.change_key(narrow, "alice", quotas=Limits(requests_per_minute=2), by=None)
 
     async def refused(key_id: str) -> object:
         try:
@@ -281,8 +281,6 @@ async def test_r43_bytes(processes: Processes, accounts: AccountStore, database_
 
 
 async def test_r43_upload_of_a_job_that_is_refused_does_not_count(pool: Pool, quotas: QuotaStore) -> None:
-    from singscript_gateway.jobs.model import JobRequest, Upload
-
     limited = JobStore(pool, limits=Limits(active_jobs=1, upload_bytes_per_day=100))
 
     def order(number: int) -> JobRequest:
@@ -346,7 +344,7 @@ async def test_r43_keys_may_be_narrower_and_count_together_when_rotated(
     store = JobStore(pool, limits=Limits(active_jobs=3))
     narrow, wide = await key_of(accounts, "alice", "jobs:write"), await key_of(accounts, "alice")
     narrow_id = str(id_of(narrow))
-    await quotas.limit_key(narrow_id, "alice", Limits(active_jobs=1), by=None)
+    await accounts.change_key(narrow_id, "alice", quotas=Limits(active_jobs=1), by=None)
 
     async def create(key_id: str) -> str:
         audit.key_id.set(key_id)
@@ -366,11 +364,30 @@ async def test_r43_keys_may_be_narrower_and_count_together_when_rotated(
 
 async def test_r43_keys_that_can_make_keys_have_no_limits(accounts: AccountStore, quotas: QuotaStore) -> None:
     key_id = str(id_of(await key_of(accounts, "alice", "jobs:write", "account")))
-    with pytest.raises(QuotaOfKeyInvalid):
-        await quotas.limit_key(key_id, "alice", Limits(active_jobs=1), by=None)
+    with pytest.raises(KeyLimitsImpossible):
+        await accounts.change_key(key_id, "alice", quotas=Limits(active_jobs=1), by=None)
     assert len(await quotas.report("alice", key_id)) == 2
     assert not (await quotas.report("alice", key_id))[1][0].limits.any
-    await quotas.limit_key(key_id, "alice", Limits(), by=None)
+    await accounts.change_key(key_id, "alice", quotas=Limits(), by=None)
+
+
+async def test_r43_limits_of_keys_over_rest(processes: Processes, accounts: AccountStore) -> None:
+    maker = await key_of(accounts, "alice")
+    async with replicas(processes) as system:
+        order = {"scopes": ["jobs:read", "jobs:write"], "quotas": {"active_jobs": 1}}
+        made = await system.send("POST", "/api/keys", maker, json=order)
+        assert made.status_code == 201 and made.json()["quotas"]["active_jobs"] == 1
+        narrow = made.json()["key"]
+        assert [(await system.job(narrow)).status_code for _ in range(2)] == [202, 429]
+        assert (await system.job(maker)).status_code == 202
+        path = f"/api/keys/{made.json()['id']}"
+        changed = await system.send("PATCH", path, maker, json={"quotas": {"active_jobs": 2}})
+        assert (changed.status_code, changed.json()["quotas"]["active_jobs"]) == (200, 2)
+        renamed = await system.send("PATCH", path, maker, json={"name": "narrow"})
+        assert (renamed.json()["name"], renamed.json()["quotas"]["active_jobs"]) == ("narrow", 2)
+        assert [(await system.job(narrow)).status_code for _ in range(2)] == [202, 429]
+        refused = await system.send("POST", "/api/keys", maker, json=order | {"scopes": ["jobs:write", "account"]})
+        assert (refused.status_code, refused.json()["reason"]) == (422, "KEY_LIMITS_IMPOSSIBLE")
 
 
 async def test_r43_an_admin_sets_limits_that_hold_in_every_replica(
@@ -445,6 +462,9 @@ def test_r43_the_command(processes: Processes) -> None:
     )
     refused = administer(processes, "users", "quota", "alice", "--active-jobs", "many", code=1)
     assert "--active-jobs" in refused.stderr and "Traceback" not in refused.stderr
+    made = administer(processes, "keys", "create", "alice", "--scope", "jobs:write", "--active-jobs", "2")
+    assert id_of(made.stdout.strip())
+    administer(processes, "keys", "create", "alice", "--active-jobs", "2", code=1)
     assert "no user" in administer(processes, "users", "quota", "bob", code=1).stderr
 
 

@@ -288,7 +288,8 @@ async def test_tls_is_verified_by_the_name(
 
 
 async def send(url: str, *, body: bytes = b"{}", timeout_s: float = 20.0, allow: AllowList = NOBODY) -> int:
-    return await post(url, headers={"Content-Type": "a/b"}, body=body, timeout_s=timeout_s, allow=allow)
+    answer = await post(url, headers={"Content-Type": "a/b"}, body=body, timeout_s=timeout_s, allow=allow)
+    return answer.status
 
 
 async def test_a_post_sends_its_body_whole() -> None:

@@ -17,6 +17,7 @@ from singscript_gateway.auth.grants import check_new_key, check_rotation
 from singscript_gateway.auth.model import ApiKey, Principal, Scope
 from singscript_gateway.auth.store import KeyNotActive
 from singscript_gateway.jobs.model import Text
+from singscript_gateway.quotas.model import NO_LIMITS, Limits
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ _KEY: dict[str, Any] = {
     "revoked_at": None,
     "last_used_at": "2026-12-02T09:30:00Z",
     "replaced_by": None,
+    "quotas": {"active_jobs": 2},
 }
 _NEW_KEY: dict[str, Any] = {
     "name": "laptop",
@@ -41,7 +43,11 @@ _NEW_KEY: dict[str, Any] = {
 }
 KEY_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "KEY_NOT_FOUND"}}
 NEW_KEY_REFUSED: dict[int | str, dict[str, Any]] = {
-    422: {"model": Problem, "description": "INVALID_INPUT; KEY_END_TOO_LATE: `latest` is how long it may last"}
+    422: {
+        "model": Problem,
+        "description": "INVALID_INPUT; KEY_END_TOO_LATE: `latest` is how long it may last; "
+        "KEY_LIMITS_IMPOSSIBLE: it may make other keys",
+    }
 }
 _LOCATION = {"Location": {"description": "The key.", "schema": {"type": "string"}}}
 
@@ -74,6 +80,11 @@ class NewKey(BaseModel):
     expires_at: Annotated[Moment, AfterValidator(_to_come)] | None = Field(
         default=None, description="Not after the end of the key that asks; left out: with it, or until it is revoked."
     )
+    quotas: Limits = Field(
+        default=NO_LIMITS,
+        description="Limits of its own; those of its user hold as well. None for a key that may make others "
+        "(`account`, `admin`).",
+    )
 
 
 class ChangedKey(BaseModel):
@@ -81,7 +92,10 @@ class ChangedKey(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"name": "old laptop"}})
 
-    name: KeyName = Field(description="What it is for.")
+    name: KeyName | None = Field(default=None, description="What it is for; left out: as it was.")
+    quotas: Limits | None = Field(
+        default=None, description="Its own limits, all of them; left out: as they were; {}: none but its user's."
+    )
 
 
 class Rotation(BaseModel):
@@ -111,6 +125,7 @@ class KeyShape(BaseModel):
     revoked_at: datetime | None
     last_used_at: datetime | None = Field(description="To a minute.")
     replaced_by: str | None = Field(description="The key that it was rotated into.")
+    quotas: Limits = Field(description="Limits of its own; null: none.")
 
 
 class CreatedKey(KeyShape):
@@ -180,10 +195,16 @@ async def get_key(gateway: GatewayDep, principal: PrincipalDep, key_id: KeyId) -
     return shape_of(await gateway.accounts.key(key_id, principal.owner))
 
 
-@router.patch("/api/keys/{key_id}", dependencies=[needs("account")], summary="Rename a key", responses=KEY_NOT_FOUND)
+@router.patch(
+    "/api/keys/{key_id}",
+    dependencies=[needs("account")],
+    summary="Rename or limit a key",
+    responses=KEY_NOT_FOUND | {422: {"model": Problem, "description": "INVALID_INPUT, KEY_LIMITS_IMPOSSIBLE"}},
+)
 async def change_key(gateway: GatewayDep, principal: PrincipalDep, key_id: KeyId, change: ChangedKey) -> KeyShape:
     """What it may do and until when cannot be changed: make another one."""
-    return shape_of(await gateway.accounts.rename_key(key_id, principal.owner, change.name, by=principal.owner))
+    changed = {"name": change.name, "quotas": change.quotas}
+    return shape_of(await gateway.accounts.change_key(key_id, principal.owner, by=principal.owner, **changed))
 
 
 @router.delete(
@@ -234,7 +255,9 @@ async def rotate_key(
 async def made_key(gateway: Gateway, maker: Principal, owner: str, order: NewKey, response: Response) -> CreatedKey:
     """A new key of `owner`; raises ScopeMissing, EndTooLate, UserNotFound."""
     ends_at = check_new_key(maker, order.scopes, order.expires_at)
-    key, text = await gateway.accounts.add_key(owner, order.name, order.scopes, ends_at, by=maker.owner)
+    key, text = await gateway.accounts.add_key(
+        owner, order.name, order.scopes, ends_at, by=maker.owner, quotas=order.quotas
+    )
     logger.info("key created", extra={"key": key.id})
     if owner == maker.owner:
         response.headers["Location"] = f"/api/keys/{key.id}"

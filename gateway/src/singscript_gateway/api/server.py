@@ -14,7 +14,20 @@ from singscript.aligner.v1 import aligner_pb2_grpc
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from singscript_core.errors import InvalidInput
-from singscript_gateway.api import artifacts, audit, events, health, jobs, keys, quotas, usage, users, webhooks, words
+from singscript_gateway.api import (
+    account_webhook,
+    artifacts,
+    audit,
+    events,
+    health,
+    jobs,
+    keys,
+    quotas,
+    usage,
+    users,
+    webhooks,
+    words,
+)
 from singscript_gateway.api.authentication import Authentication
 from singscript_gateway.api.cors import add_cors, origins
 from singscript_gateway.api.docs import add_docs
@@ -101,7 +114,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     add_cors(app, origins(settings.cors_origins))
     app.add_middleware(Requests)
     add_document(app)
-    for part in (jobs, events, artifacts, words, webhooks, usage, quotas, keys, users, audit):
+    for part in (jobs, events, artifacts, words, webhooks, usage, quotas, account_webhook, keys, users, audit):
         app.include_router(part.router, responses=REFUSALS)
     app.include_router(health.router)
     return app

@@ -41,10 +41,8 @@ def add_arguments(processes: argparse._SubParsersAction[argparse.ArgumentParser]
 
     quota = users.add_parser("quota", help="sets how much a user may use, and prints it")
     quota.add_argument("id")
-    for name, field in Limits.model_fields.items():
-        # Without a default: what is not named stays.
-        help_ = f"{field.description} A number, `none` for no limit, `default` for what the settings say."
-        quota.add_argument(f"--{name.replace('_', '-')}", metavar="LIMIT", type=_limit, help=help_)
+    # What is not named stays.
+    _add_limits(quota, "A number, `none` for no limit, `default` for what the settings say.")
 
     keys = processes.add_parser("keys", help="what users sign in with").add_subparsers(dest="do", required=True)
     create = keys.add_parser("create", help="prints a new key, once")
@@ -54,6 +52,7 @@ def add_arguments(processes: argparse._SubParsersAction[argparse.ArgumentParser]
         "--scope", action="append", choices=SCOPES, help="more than once for several; left out: all but admin"
     )
     create.add_argument("--days", type=_days, help="how long it is good for; left out: until it is revoked")
+    _add_limits(create, "Of this key, besides its user's; needs --scope: a key that may make others can have none.")
     keys.add_parser("list", help="all of a user's, newest first").add_argument("user")
     rotate = keys.add_parser("rotate", help="prints a new key like this one, which then ends")
     rotate.add_argument("key", help="its id: what stands between the underscores")
@@ -77,14 +76,10 @@ async def run(arguments: argparse.Namespace, database_url: str) -> None:
 
 
 async def _quota(store: QuotaStore, arguments: argparse.Namespace) -> None:
-    asked = {name: getattr(arguments, name) for name in Limits.model_fields if getattr(arguments, name) is not None}
     limits = await store.limits_of_user(arguments.id)
-    if asked:
-        changed = limits.model_dump() | {name: None if limit == _DEFAULT else limit for name, limit in asked.items()}
-        try:
-            limits = Limits.model_validate(changed)
-        except ValidationError as error:
-            raise LimitInvalid(error) from None
+    asked = _changed(limits, arguments)
+    if asked != limits:
+        limits = asked
         await store.limit_user(arguments.id, limits, by=None)
         _say(f"The limits of {arguments.id} hold within 5 seconds.")
     for name, limit in limits.model_dump().items():
@@ -113,7 +108,8 @@ async def _keys(store: AccountStore, arguments: argparse.Namespace) -> None:
         case "create":
             scopes: list[Scope] = arguments.scope or [scope for scope in SCOPES if scope != "admin"]
             expires_at = datetime.now(UTC) + timedelta(days=arguments.days) if arguments.days is not None else None
-            key, text = await store.add_key(arguments.user, arguments.name, scopes, expires_at, by=None)
+            quotas = _changed(NO_LIMITS, arguments)
+            key, text = await store.add_key(arguments.user, arguments.name, scopes, expires_at, by=None, quotas=quotas)
             _show(key, text)
         case "list":
             await store.user(arguments.user)
@@ -155,6 +151,23 @@ def _row(*fields: str) -> None:
 
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
+
+
+def _add_limits(parser: argparse.ArgumentParser, what: str) -> None:
+    for name, field in Limits.model_fields.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", metavar="LIMIT", type=_limit, help=f"{field.description} {what}"
+        )
+
+
+def _changed(limits: Limits, arguments: argparse.Namespace) -> Limits:
+    """`limits`, with those that are named; raises LimitInvalid."""
+    asked = {name: getattr(arguments, name) for name in Limits.model_fields if getattr(arguments, name) is not None}
+    asked = {name: None if limit == _DEFAULT else limit for name, limit in asked.items()}
+    try:
+        return Limits.model_validate(limits.model_dump() | asked)
+    except ValidationError as error:
+        raise LimitInvalid(error) from None
 
 
 def _limit(text: str) -> str:

@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from singscript_gateway.quotas.model import Limits
+
 Scope = Literal["jobs:read", "jobs:write", "account", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
@@ -89,6 +91,7 @@ class ApiKey(BaseModel):
 
     Attributes:
         replaced_by: id of the key that it was rotated into.
+        quotas: limits of its own, besides its user's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -103,6 +106,7 @@ class ApiKey(BaseModel):
     revoked_at: datetime | None
     last_used_at: datetime | None
     replaced_by: str | None
+    quotas: Limits
 
 
 class KnownKey(BaseModel):

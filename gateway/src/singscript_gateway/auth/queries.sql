@@ -39,8 +39,8 @@ UPDATE api_keys SET last_used_at = now()
  WHERE id = %(id)s AND (last_used_at IS NULL OR last_used_at < now() - make_interval(secs => %(every_s)s))
 
 -- insert_key --
-INSERT INTO api_keys (id, line, owner, name, digest, scopes, expires_at)
-SELECT %(id)s, %(id)s, users.id, %(name)s, %(digest)s, %(scopes)s, %(expires_at)s
+INSERT INTO api_keys (id, line, quotas, owner, name, digest, scopes, expires_at)
+SELECT %(id)s, %(id)s, %(quotas)s, users.id, %(name)s, %(digest)s, %(scopes)s, %(expires_at)s
   FROM users WHERE users.id = %(owner)s
 RETURNING *
 
@@ -80,6 +80,9 @@ UPDATE api_keys SET expires_at = LEAST(expires_at, now()) WHERE replaced_by = %(
 
 -- rename_key --
 UPDATE api_keys SET name = %(name)s WHERE id = %(id)s AND owner = %(owner)s AND name <> %(name)s RETURNING id
+
+-- limit_key --
+UPDATE api_keys SET quotas = %(quotas)s WHERE id = %(id)s AND owner = %(owner)s RETURNING scopes
 
 -- revoke_key --
 UPDATE api_keys SET revoked_at = now() WHERE id = %(id)s AND owner = %(owner)s AND revoked_at IS NULL RETURNING id

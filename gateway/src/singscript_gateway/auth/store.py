@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
 
 from singscript_core.errors import InvalidInput, NotFound, Rejected
 from singscript_gateway.auth import audit
@@ -18,6 +19,7 @@ from singscript_gateway.auth.keys import digest, new_key
 from singscript_gateway.auth.model import OIDC_PREFIX, ApiKey, AuditEntry, KnownKey, Scope, User
 from singscript_gateway.auth.oidc import Token
 from singscript_gateway.database import Connection, Pool
+from singscript_gateway.quotas.model import NO_LIMITS, Limits, check_key
 
 # How exactly the last use of a key is known.
 USED_EVERY_S = 60.0
@@ -133,9 +135,17 @@ class AccountStore:
     # -- keys
 
     async def add_key(
-        self, owner: str, name: str, scopes: Sequence[Scope], expires_at: datetime | None, *, by: str | None
+        self,
+        owner: str,
+        name: str,
+        scopes: Sequence[Scope],
+        expires_at: datetime | None,
+        *,
+        by: str | None,
+        quotas: Limits = NO_LIMITS,
     ) -> tuple[ApiKey, str]:
-        """A new key, and the text of it, which cannot be had again. Raises UserNotFound."""
+        """A new key, and the text of it, which cannot be had again. Raises UserNotFound, KeyLimitsImpossible."""
+        check_key(scopes, quotas)
         key_id, text = new_key()
         async with self._pool.connection() as connection:
             row = await _first(
@@ -147,6 +157,7 @@ class AccountStore:
                 digest=digest(text),
                 scopes=list(scopes),
                 expires_at=expires_at,
+                quotas=Jsonb(quotas.stored()),
             )
             if row is None:
                 raise _no_user()
@@ -172,10 +183,17 @@ class AccountStore:
             rows = await _all(connection, "list_keys", owner=owner, before=before, limit=limit)
             return [ApiKey.model_validate(row) for row in rows]
 
-    async def rename_key(self, key_id: str, owner: str, name: str, *, by: str | None) -> ApiKey:
-        """Raises KeyNotFound."""
+    async def change_key(
+        self, key_id: str, owner: str, *, by: str | None, name: str | None = None, quotas: Limits | None = None
+    ) -> ApiKey:
+        """What is None stays. Raises KeyNotFound, KeyLimitsImpossible."""
         async with self._pool.connection() as connection:
-            if await _first(connection, "rename_key", id=key_id, owner=owner, name=name):
+            if quotas is not None:
+                parameters = {"id": key_id, "owner": owner, "quotas": Jsonb(quotas.stored())}
+                if row := await _first(connection, "limit_key", **parameters):
+                    check_key(row["scopes"], quotas)
+                    await audit.note(connection, by, "key.limited", key_id)
+            if name is not None and await _first(connection, "rename_key", id=key_id, owner=owner, name=name):
                 await audit.note(connection, by, "key.renamed", key_id)
             return _key(await _first(connection, "get_key", id=key_id, owner=owner))
 

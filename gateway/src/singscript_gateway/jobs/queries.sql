@@ -406,7 +406,7 @@ SELECT webhooks.* FROM webhooks JOIN jobs ON jobs.id = job_id WHERE job_id = %(i
 -- webhooks_to_tell --
 SELECT id FROM webhooks WHERE job_id = %(id)s AND disabled_at IS NULL
  UNION ALL
-SELECT id FROM webhooks WHERE owner = %(owner)s AND disabled_at IS NULL
+SELECT id FROM webhooks WHERE owner = (SELECT owner FROM jobs WHERE id = %(id)s) AND disabled_at IS NULL
  UNION ALL
 SELECT id FROM webhooks WHERE job_id IS NULL AND owner IS NULL AND disabled_at IS NULL
 
@@ -454,6 +454,16 @@ UPDATE webhook_deliveries
        ended_at = CASE WHEN %(state)s = 'waiting' THEN NULL ELSE now() END
  WHERE id = %(id)s AND state = 'waiting' AND attempts = %(attempts)s
 RETURNING id
+
+-- hold_told_jobs --
+-- Of what a webhook is to be told: none of them is deleted meanwhile.
+SELECT id FROM jobs
+ WHERE id IN (SELECT job_id FROM webhook_deliveries WHERE webhook_id = %(webhook_id)s AND state = 'waiting')
+ ORDER BY id
+   FOR KEY SHARE
+
+-- hold_told_job --
+SELECT id FROM jobs WHERE id = %(id)s FOR KEY SHARE
 
 -- drop_told --
 -- What a job that was deleted was told is of no use any more; what is to be told yet stays, with the job's webhook.

@@ -108,10 +108,10 @@ class Transaction:
 
     async def tell_webhooks(self, job_id: UUID) -> None:
         """After a job has ended: what its webhooks are to be told, as it is now; sent once this is committed."""
-        job = read_job(await self.one("get_job", id=job_id))
-        hooks = await self.all("webhooks_to_tell", id=job_id, owner=job.owner)
+        hooks = await self.all("webhooks_to_tell", id=job_id)
         if not hooks:
             return
+        job = read_job(await self.one("get_job", id=job_id))
         told = {"type": event_type(job), "body": payload(job, *await read_details(self, job))}
         for hook in hooks:
             await self.run("insert_delivery", delivery_id=uuid4(), webhook_id=hook["id"], id=job_id, **told)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from singscript_core.errors import Busy, Rejected
+from singscript_core.errors import Busy, InvalidInput, Rejected
 
 Quota = Literal[
     "requests_per_minute", "active_jobs", "audio_minutes_per_day", "upload_bytes_per_day", "spend_usd_per_month"
@@ -61,6 +62,10 @@ class Limits(BaseModel):
     def over(self, defaults: Limits) -> Limits:
         """These, and `defaults` where these say nothing."""
         return defaults.model_copy(update=self.model_dump(exclude_none=True))
+
+    def stored(self) -> dict[str, float]:
+        """As it stands in the database."""
+        return self.model_dump(exclude_none=True)
 
     def of(self, quota: Quota) -> float | None:
         """The limit; None where there is none."""
@@ -137,10 +142,19 @@ class UploadAboveQuota(Rejected):
         self.facts: dict[str, object] = {"limit_bytes": limit_bytes}
 
 
-class QuotaOfKeyInvalid(Rejected):
+class KeyLimitsImpossible(InvalidInput):
     """A key that may make other keys cannot have limits of its own."""
 
     reason = "KEY_LIMITS_IMPOSSIBLE"
+
+
+def check_key(scopes: Iterable[str], limits: Limits) -> None:
+    """Whether a key of these scopes can have limits; raises KeyLimitsImpossible."""
+    if limits.any and not {"account", "admin"}.isdisjoint(scopes):
+        raise KeyLimitsImpossible(
+            "A key with the scope account or admin cannot have limits of its own, since it could make itself another "
+            "key. Limit its user, or a key without these scopes."
+        )
 
 
 def next_month(now: datetime) -> datetime:

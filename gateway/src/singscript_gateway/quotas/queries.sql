@@ -10,9 +10,6 @@ SELECT users.quotas AS of_user, api_keys.quotas AS of_key, api_keys.line
 -- limit_user --
 UPDATE users SET quotas = %(quotas)s WHERE id = %(id)s RETURNING id
 
--- limit_key --
-UPDATE api_keys SET quotas = %(quotas)s WHERE id = %(id)s AND owner = %(owner)s RETURNING scopes
-
 -- hold_owner --
 -- One at a time is counted and let in.
 SELECT pg_advisory_xact_lock(hashtextextended('quota ' || %(owner)s, 0))

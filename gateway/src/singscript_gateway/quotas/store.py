@@ -9,11 +9,11 @@ from psycopg.types.json import Jsonb
 
 from singscript_gateway.auth import audit
 from singscript_gateway.auth.authenticator import REMEMBERED_S
-from singscript_gateway.auth.store import KeyNotFound, UserNotFound
+from singscript_gateway.auth.store import UserNotFound
 from singscript_gateway.database import Pool
 from singscript_gateway.quotas import counts
 from singscript_gateway.quotas.counts import SQL
-from singscript_gateway.quotas.model import Account, Limits, QuotaOfKeyInvalid, Used
+from singscript_gateway.quotas.model import Account, Limits, Used
 
 # Limits that were looked up last.
 _REMEMBERED = 10_000
@@ -67,29 +67,10 @@ class QuotaStore:
     async def limit_user(self, user_id: str, limits: Limits, *, by: str | None) -> None:
         """Sets the user's own limits, all of them. Raises UserNotFound."""
         async with self._pool.connection() as connection:
-            parameters = {"id": user_id, "quotas": Jsonb(limits.model_dump(exclude_none=True))}
+            parameters = {"id": user_id, "quotas": Jsonb(limits.stored())}
             if await (await connection.execute(SQL["limit_user"], parameters)).fetchone() is None:
                 raise _no_user()
             await audit.note(connection, by, "user.limited", user_id)
-
-    async def limit_key(self, key_id: str, owner: str, limits: Limits, *, by: str | None) -> None:
-        """Sets the key's own limits, all of them.
-
-        Raises:
-            KeyNotFound.
-            QuotaOfKeyInvalid: with the key others could be made, which have no limits.
-        """
-        async with self._pool.connection() as connection:
-            parameters = {"id": key_id, "owner": owner, "quotas": Jsonb(limits.model_dump(exclude_none=True))}
-            row = await (await connection.execute(SQL["limit_key"], parameters)).fetchone()
-            if row is None:
-                raise KeyNotFound("There is no key with this id.")
-            if limits.any and not {"account", "admin"}.isdisjoint(row["scopes"]):
-                raise QuotaOfKeyInvalid(
-                    "A key with the scope account or admin cannot have limits of its own, since it could make itself "
-                    "another key. Limit its user, or a key without these scopes."
-                )
-            await audit.note(connection, by, "key.limited", key_id)
 
     async def _remembered(self, owner: str, key_id: str | None) -> list[Account]:
         now_s = time.monotonic()

@@ -121,6 +121,9 @@ class WebhookStore:
                 "status": status,
                 "error": error,
             }
+            if claim.job_id:
+                # Either this sees that the job is gone, or whoever deletes it sees that this was told.
+                await connection.execute(SQL["hold_told_job"], {"id": claim.job_id})
             ours = await (await connection.execute(SQL["record_delivery"], parameters)).fetchone() is not None
             if ours and claim.job_id and state is not DeliveryState.WAITING:
                 await _forget(connection, claim.job_id)
@@ -129,6 +132,7 @@ class WebhookStore:
     async def disable(self, webhook_id: UUID) -> None:
         """Tells the webhook nothing more, nor what waits."""
         async with self._pool.connection() as connection:
+            await connection.execute(SQL["hold_told_jobs"], {"webhook_id": webhook_id})
             await connection.execute(SQL["disable_webhook"], {"webhook_id": webhook_id})
             rows = await connection.execute(SQL["drop_deliveries"], {"webhook_id": webhook_id})
             for job_id in {row["job_id"] for row in await rows.fetchall() if row["job_id"]}:
