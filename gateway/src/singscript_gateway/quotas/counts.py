@@ -89,7 +89,8 @@ async def take_request(connection: Connection, account: Account) -> None:
         return
     row = await _one(connection, "get_meter", meter=account.meter)
     message = f"That were more requests than {limit:g} in a minute. Send them more slowly."
-    retry_after_s = row["until_full_s"] - (MINUTE_S - step_s)
+    # As the statement has it.
+    retry_after_s = row["until_full_s"] - (MINUTE_S - step_s / 2)
     raise QuotaExceeded("requests_per_minute", account, limit, message, retry_after_s)
 
 
