@@ -213,6 +213,8 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         "/api/jobs/{job_id}/webhook",
         "/api/jobs/{job_id}/retry",
         *("/api/me", "/api/keys", "/api/keys/{key_id}", "/api/keys/{key_id}/rotate", "/api/audit"),
+        *("/api/quotas", "/api/users/{user_id}/quotas"),
+        *("/api/webhook", "/api/webhook/test", "/api/webhook/deliveries"),
         *("/api/users", "/api/users/{user_id}", "/api/users/{user_id}/keys", "/api/users/{user_id}/keys/{key_id}"),
     }
     order = document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
