@@ -111,10 +111,36 @@ async def test_list_by_state(client: httpx.AsyncClient, store: JobStore) -> None
     assert [job["id"] for job in listed["jobs"]] == [str(gone.id)]
 
 
+async def test_list_by_several_things(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
+    jobs = [await store.create(link(), LOCAL_OWNER) for _ in range(4)]
+    await store.cancel(jobs[1].id, LOCAL_OWNER)
+    await store.cancel(jobs[0].id, LOCAL_OWNER)
+    held = await claim_of(store, jobs[2].id)
+    assert await store.fail(held.job, Failure(reason="UNSUPPORTED_FORMAT", message="No sound."))
+    for day, job in enumerate(jobs, 1):
+        await execute(database_url, f"UPDATE jobs SET created_at = '2026-01-0{day}T00:00:00Z' WHERE id = '{job.id}'")
+
+    async def listed(**wanted: Any) -> list[int]:
+        answer = await client.get("/api/jobs", params=wanted)
+        assert answer.status_code == 200, answer.text
+        return [[str(job.id) for job in jobs].index(job["id"]) for job in answer.json()["jobs"]]
+
+    assert await listed() == [3, 2, 1, 0]
+    assert await listed(state=["cancelled", "failed"]) == [2, 1, 0]
+    assert await listed(since="2026-01-02T00:00:00Z") == [3, 2, 1]
+    assert await listed(until="2026-01-02T00:00:00Z") == [0]
+    assert await listed(since="2026-01-02T00:00:00Z", until="2026-01-04T00:00:00Z", state="queued") == []
+    assert await listed(reason="UNSUPPORTED_FORMAT") == [2] and await listed(reason="JOB_TIMEOUT") == []
+    first = (await client.get("/api/jobs", params={"state": ["cancelled", "failed"], "limit": 2})).json()
+    assert await listed(state=["cancelled", "failed"], limit=2, cursor=first["next_cursor"]) == [0]
+    for wrong in ({"state": "done"}, {"since": "1"}, {"reason": "a b"}):
+        assert (await client.get("/api/jobs", params=wrong)).status_code == 422
+
+
 @pytest.mark.parametrize(
     ("order", "field"),
     [
-        ({}, "url"),
+        ({}, ""),
         ({"url": "ftp://example.org/x"}, "url"),
         ({"url": "file:///etc/passwd"}, "url"),
         ({"url": "https://"}, "url"),
@@ -216,6 +242,7 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         *("/api/quotas", "/api/users/{user_id}/quotas"),
         *("/api/webhook", "/api/webhook/test", "/api/webhook/deliveries"),
         *("/api/users", "/api/users/{user_id}", "/api/users/{user_id}/keys", "/api/users/{user_id}/keys/{key_id}"),
+        *("/api/uploads", "/api/uploads/{upload_id}"),
     }
     order = document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
     assert set(order) == {"application/json", "multipart/form-data"}

@@ -11,6 +11,9 @@ import schemathesis
 JOBS = os.environ["SINGSCRIPT_TEST_JOBS"].split(",")
 
 
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
+
 @schemathesis.auth()
 class Key:
     """Known to the checks, which also leave it out and send wrong ones."""

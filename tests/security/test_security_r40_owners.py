@@ -118,3 +118,24 @@ async def test_r40_every_id_has_a_rule(database_url: str, pool: Pool, objects: F
             else:
                 assert "{job_id}" in path or "{upload_id}" in path, f"no rule for the ids of {method} {path}"
         assert (await accounts.key(theirs, "alice")).revoked_at is None
+
+
+async def test_r40_an_upload_is_ones_own(database_url: str, pool: Pool, objects: FolderStore) -> None:
+    accounts = AccountStore(pool)
+    async with client_of(api_settings(database_url, auth="keys"), objects) as client:
+        alice, eve = await key_of(accounts, "alice"), await key_of(accounts, "eve")
+        tus = {"Tus-Resumable": "1.0.0"}
+        begun = await client.post("/api/uploads", headers=alice | tus | {"Upload-Length": "3"})
+        theirs, none = begun.headers["Location"], f"/api/uploads/{uuid4()}"
+        bytes_ = tus | {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+        for method, how in (("HEAD", tus), ("DELETE", tus), ("PATCH", bytes_)):
+            answers = [await client.request(method, one, headers=eve | how, content=b"abc") for one in (theirs, none)]
+            assert [one.status_code for one in answers] == [404, 404], method
+            assert answers[0].content == answers[1].content, method
+        assert (await client.patch(theirs, headers=alice | bytes_, content=b"abc")).status_code == 204
+        orders = [{"upload": one.rpartition("/")[2]} for one in (theirs, none)]
+        answers = [await client.post("/api/jobs", headers=eve, json=order) for order in orders]
+        assert [one.status_code for one in answers] == [404, 404] and answers[0].content == answers[1].content
+        assert (await client.post("/api/jobs", headers=alice, json=orders[0])).status_code == 202
+        for headers in (tus, tus | {"Authorization": "Bearer ss_x_y"}):
+            assert (await client.head(theirs, headers=headers)).status_code == 401

@@ -25,7 +25,7 @@ from singscript_gateway.auth.model import SCOPES, Scope
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import Pool
 from singscript_gateway.jobs.model import JobRequest, Upload
-from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.store import Filter, JobStore
 from singscript_gateway.jobs.updates import Update
 from singscript_gateway.quotas.model import (
     QUOTAS,
@@ -225,14 +225,14 @@ async def test_r43_minutes(processes: Processes, accounts: AccountStore, store: 
         await heard(store, "alice", 500.0)
         await heard(store, "eve", 5000.0)
         assert (await system.job(key)).status_code == 202, "there is room: how long it is nobody knows"
-        await store.cancel((await store.list_jobs("alice", state=None, before=None, limit=1))[0].id, "alice")
+        await store.cancel((await store.list_jobs("alice", Filter(), before=None, limit=1))[0].id, "alice")
         await heard(store, "alice", 500.0, succeed=False)
         problem = refusal(await system.job(key))
         assert (problem["reason"], problem["limit"], problem["window"]) == ("QUOTA_MINUTES", 10, "day")
         assert problem["used"] == pytest.approx(1000 / 60, abs=0.01)
         # A job that is deleted has been computed all the same.
         (ended,) = [
-            job for job in await store.list_jobs("alice", state=None, before=None, limit=9) if job.state == "succeeded"
+            job for job in await store.list_jobs("alice", Filter(), before=None, limit=9) if job.state == "succeeded"
         ]
         assert (await system.send("DELETE", f"/api/jobs/{ended.id}", key)).status_code == 204
         assert refusal(await system.job(key))["reason"] == "QUOTA_MINUTES"
@@ -313,7 +313,7 @@ async def test_r43_spend(processes: Processes, accounts: AccountStore, store: Jo
         await spend(store, "alice", None)
         await spend(store, "eve", 9.0)
         assert (await system.job(key)).status_code == 202
-        await store.cancel((await store.list_jobs("alice", state=None, before=None, limit=1))[0].id, "alice")
+        await store.cancel((await store.list_jobs("alice", Filter(), before=None, limit=1))[0].id, "alice")
         await spend(store, "alice", 0.5)
         now = datetime.now(UTC)
         answer = await system.job(key)

@@ -74,6 +74,9 @@ class ApiSettings(LeaseSettings):
         description="Objects that no job refers to are removed after so many days; 0: never. Only for storage where "
         "nothing else is kept.",
     )
+    upload_kept_s: float = Field(
+        default=24 * 3600.0, gt=0, description="A resumable upload goes this long after its last byte."
+    )
     sse_heartbeat_s: float = Field(default=15.0, gt=0, description="A comment keeps a silent event stream open.")
     drain_s: float = Field(default=20.0, ge=0, description="How long running requests may go on after SIGTERM.")
     auth: Literal["keys", "off"] = Field(

@@ -24,6 +24,8 @@ from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.quotas.store import QuotaStore
 from singscript_gateway.settings import ApiSettings
+from singscript_gateway.uploads.intake import Intake
+from singscript_gateway.uploads.store import UploadStore
 from singscript_gateway.webhooks.store import WebhookStore
 from singscript_storage import ObjectStore
 
@@ -31,6 +33,7 @@ from singscript_storage import ObjectStore
 @dataclass(frozen=True)
 class Gateway:
     """Attributes:
+    intake: takes the bytes of uploads.
     remover: removes what no job refers to any more.
     aligner: renders subtitle files.
     closing: set when the process is to stop, so that event streams end.
@@ -43,6 +46,8 @@ class Gateway:
     store: JobStore
     webhooks: WebhookStore
     objects: ObjectStore
+    uploads: UploadStore
+    intake: Intake
     remover: Remover
     events: Listener
     aligner: aligner_pb2_grpc.AlignerServiceAsyncStub

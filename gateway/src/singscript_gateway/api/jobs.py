@@ -8,6 +8,7 @@ import json
 import logging
 from datetime import datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ from pydantic_core import from_json
 from singscript_core import logs
 from singscript_gateway.api.cursors import Cursor, Limit, number_of, page_of
 from singscript_gateway.api.gateway import QUOTAS_OF_JOBS, Gateway, GatewayDep, JobDep, PrincipalDep, needs
-from singscript_gateway.api.problems import Problem, ProblemError, invalid_input, problem_response
+from singscript_gateway.api.problems import UPLOAD_NOT_FOUND, Problem, ProblemError, invalid_input, problem_response
 from singscript_gateway.api.requests import MAX_BODY_BYTES
 from singscript_gateway.api.shapes import (
     CreatedJob,
@@ -24,6 +25,7 @@ from singscript_gateway.api.shapes import (
     JobDetails,
     JobList,
     JobSummary,
+    Moment,
     body_schema,
     job_details,
     job_summary,
@@ -31,8 +33,9 @@ from singscript_gateway.api.shapes import (
 from singscript_gateway.api.uploads import Form, ReceivedFile, received_form, received_text
 from singscript_gateway.jobs.model import Job, JobOptions, JobRequest, Upload
 from singscript_gateway.jobs.states import JobState
-from singscript_gateway.jobs.store import Answer, Keyed
+from singscript_gateway.jobs.store import Answer, Filter, Keyed
 from singscript_gateway.jobs.transaction import ObjectRemoved
+from singscript_gateway.uploads.intake import Conflict
 from singscript_storage import artifact_key
 
 logger = logging.getLogger(__name__)
@@ -61,6 +64,8 @@ def _form_schema() -> dict[str, Any]:
     response_model=CreatedJob,
     responses={
         202: {"headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}}},
+        404: {"model": Problem, "description": "UPLOAD_NOT_FOUND"},
+        409: {"model": Problem, "description": "UPLOAD_NOT_FINISHED"},
         413: {"model": Problem, "description": "TOO_LARGE"},
         415: {"model": Problem, "description": "UNSUPPORTED_MEDIA_TYPE"},
         422: {"model": Problem, "description": "INVALID_INPUT, INVALID_FORM, IDEMPOTENCY_KEY_REUSED"},
@@ -93,20 +98,23 @@ async def create_job(
         ),
     ] = None,
 ) -> Response:
-    """From a link (JSON), or from a file or a link (a form, parts in any order)."""
+    """From a link or a finished upload (JSON), or from one of these or a file (a form, parts in any order)."""
     try:
         match request.headers.get("content-type", "").partition(";")[0].strip().lower():
             case "application/json":
                 order = CreateJob.model_validate_json(await received_text(request))
-                answer = await _create(
-                    gateway, principal.owner, JobRequest(**order.model_dump()), None, idempotency_key
-                )
+                answer = await _create(gateway, principal.owner, _request(order), order.upload, idempotency_key)
             case "multipart/form-data":
                 await _check_size(request, gateway, principal.owner)
                 async with received_form(request, gateway.settings.max_upload_bytes) as form:
-                    answer = await _create(gateway, principal.owner, _form_request(form), form.file, idempotency_key)
+                    if form.file:
+                        wanted, source = _file_request(form, form.file), form.file
+                    else:
+                        order = CreateJob.model_validate(_fields(form))
+                        wanted, source = _request(order), order.upload
+                    answer = await _create(gateway, principal.owner, wanted, source, idempotency_key)
             case _:
-                detail = "Send application/json with a link, or multipart/form-data with a file."
+                detail = "Send application/json with a link or an upload, or multipart/form-data with a file."
                 raise ProblemError(415, "UNSUPPORTED_MEDIA_TYPE", detail)
     except ValidationError as error:
         return problem_response(invalid_input(error))
@@ -126,11 +134,17 @@ async def create_job(
 async def list_jobs(
     gateway: GatewayDep,
     principal: PrincipalDep,
-    state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
+    state: Annotated[list[JobState] | None, Query(description="Only jobs in one of these states.")] = None,
+    since: Annotated[Moment | None, Query(description="Created at this moment or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Created before this moment.")] = None,
+    reason: Annotated[
+        str | None, Query(pattern=r"^[A-Z0-9_]{1,100}$", description="Failed with this `reason` of their problem.")
+    ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JobList:
-    jobs = await gateway.store.list_jobs(principal.owner, state=state, before=number_of(cursor), limit=limit + 1)
+    wanted = Filter(states=state, since=since, until=until, reason=reason)
+    jobs = await gateway.store.list_jobs(principal.owner, wanted, before=number_of(cursor), limit=limit + 1)
     page, next_cursor = page_of(jobs, limit)
     return JobList(jobs=[JobSummary.model_validate(job_summary(job)) for job in page], next_cursor=next_cursor)
 
@@ -228,21 +242,32 @@ async def _details(gateway: Gateway, job: Job) -> JobDetails:
 
 
 async def _create(
-    gateway: Gateway, owner: str, order: JobRequest, file: ReceivedFile | None, key: str | None
+    gateway: Gateway, owner: str, order: JobRequest, source: ReceivedFile | UUID | None, key: str | None
 ) -> Answer:
     """Makes the job, and stores its file before that; or finds the answer that was given to the same key.
+
+    Args:
+        source: the file of the form, or the id of an upload; None for a link.
 
     Raises:
         IdempotencyKeyReused: the key was sent with another job.
         ObjectRemoved: the file was removed with another job, again and again.
+        ProblemError: UPLOAD_NOT_FOUND, UPLOAD_NOT_FINISHED.
     """
-    keyed = Keyed(owner, key, _digest(order)) if key else None
+    keyed = Keyed(owner, key, _digest(order, source)) if key else None
     if keyed and (kept := await gateway.store.answer(keyed)):
         return kept
     tries = 1
     while True:
         try:
-            since = await _store(gateway, order.upload.key, file) if order.upload and file else None
+            since = None
+            match source:
+                case UUID():
+                    order, since = await _with_upload(gateway, owner, order, source)
+                case ReceivedFile() if order.upload:
+                    since = await _store(gateway, order.upload.key, source)
+                case _:
+                    pass
             return await _insert(gateway, owner, order, keyed, since)
         except ObjectRemoved:
             if tries == _STORE_TRIES:
@@ -269,25 +294,49 @@ def _body(job: Job, webhook_secret: str | None) -> str:
     return json.dumps(created, ensure_ascii=False)
 
 
-def _digest(order: JobRequest) -> str:
+def _digest(order: JobRequest, source: ReceivedFile | UUID | None) -> str:
     """The same for what asks for the same, whatever the file is called."""
     asked = order.model_dump(mode="json", exclude_defaults=True, exclude={"upload"})
-    if order.upload:
+    if isinstance(source, UUID):
+        asked["upload"] = str(source)
+    elif order.upload:
         asked["upload"] = order.upload.key
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _form_request(form: Form) -> JobRequest:
-    """What the form asks for; nothing is stored yet."""
+def _request(order: CreateJob) -> JobRequest:
+    """Without the upload, of which only the id is known."""
+    return JobRequest(**order.model_dump(exclude={"upload"}))
+
+
+async def _with_upload(
+    gateway: Gateway, owner: str, order: JobRequest, upload_id: UUID
+) -> tuple[JobRequest, datetime | None]:
+    """The order with its upload, and since when that has been stored."""
+    upload = await gateway.uploads.get(owner, upload_id)
+    if upload and not upload.complete:
+        detail = f"Of the upload {upload.offset_bytes} of {upload.length_bytes} bytes are stored. Go on with it first."
+        raise ProblemError(409, "UPLOAD_NOT_FINISHED", detail, offset_bytes=upload.offset_bytes)
+    try:
+        # Whoever took its last byte may have died before it was put together.
+        upload = await gateway.intake.finished(upload) if upload else None
+    except Conflict:
+        upload = None
+    if upload is None or upload.key is None:
+        raise ProblemError(404, "UPLOAD_NOT_FOUND", UPLOAD_NOT_FOUND)
+    stored = Upload(key=upload.key, file_name=upload.file_name, size_bytes=upload.length_bytes)
+    return order.model_copy(update={"upload": stored}), upload.stored_since
+
+
+def _file_request(form: Form, file: ReceivedFile) -> JobRequest:
+    """What a form with a file asks for; nothing is stored yet."""
     fields = _fields(form)
-    if form.file is None:
-        return JobRequest(**CreateJob.model_validate(fields).model_dump())
-    if "url" in fields:
-        raise ProblemError(422, "INVALID_INPUT", "The form holds a file and a link. Send one of them.")
-    if form.file.size_bytes == 0:
+    if "url" in fields or "upload" in fields:
+        raise ProblemError(422, "INVALID_INPUT", "The form holds a file and another source. Send one of them.")
+    if file.size_bytes == 0:
         raise ProblemError(422, "INVALID_INPUT", "The file is empty.")
-    key = artifact_key("upload", {}, form.file.sha256, "original")
-    upload = Upload(key=key, file_name=form.file.file_name, size_bytes=form.file.size_bytes)
+    key = artifact_key("upload", {}, file.sha256, "original")
+    upload = Upload(key=key, file_name=file.file_name, size_bytes=file.size_bytes)
     return JobRequest(**JobOptions.model_validate(fields).model_dump(), upload=upload)
 
 

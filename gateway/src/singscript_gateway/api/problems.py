@@ -23,6 +23,8 @@ from singscript_serving.status import status_code
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+TUS_VERSION = "1.0.0"
+UPLOAD_NOT_FOUND = "There is no upload with this id; perhaps it has expired. Begin a new one."
 # A request may hold thousands.
 MAX_ERRORS = 50
 
@@ -153,9 +155,15 @@ def add_handlers(app: FastAPI) -> None:
         return response_to(error)
 
     async def on_validation(_: Request, error: RequestValidationError) -> JSONResponse:
+        if any(e["loc"] == ("header", "tus-resumable") for e in error.errors()):
+            detail = f"Send Tus-Resumable: {TUS_VERSION}; no other version of the protocol is spoken here."
+            headers = {"Tus-Resumable": TUS_VERSION, "Tus-Version": TUS_VERSION}
+            return problem_response(problem(412, "UNSUPPORTED_VERSION", detail), headers)
         match next((e["loc"][1] for e in error.errors() if e["loc"][0] == "path"), None):
             case "job_id":
                 return problem_response(problem(404, "JOB_NOT_FOUND", "There is no job with this id."))
+            case "upload_id":
+                return problem_response(problem(404, "UPLOAD_NOT_FOUND", UPLOAD_NOT_FOUND))
             case "key_id":
                 return problem_response(problem(404, "KEY_NOT_FOUND", "There is no key with this id."))
             case "user_id":

@@ -1,5 +1,5 @@
-"""Deletes jobs that were kept long enough, and removes the objects of deleted jobs, uploads whose job was never made,
-and what nobody knows of.
+"""Deletes jobs that were kept long enough, and removes the objects of deleted jobs, uploads that have expired or whose
+job was never made, and what nobody knows of.
 
 Postgres knows what is due, so nothing is forgotten when the storage is away or a process dies. Each replica may run it.
 """
@@ -67,6 +67,8 @@ class Remover:
         Raises:
             psycopg.Error: the database is away, or not up to date.
         """
+        while not self._stopping and await self._store.delete_expired_upload():
+            logger.info("an upload has expired")
         while not self._stopping and (removal := await self._store.begin_removal()):
             if removal.until is None:
                 continue

@@ -23,6 +23,7 @@ from singscript_gateway.api import (
     jobs,
     keys,
     quotas,
+    tus,
     usage,
     users,
     webhooks,
@@ -46,6 +47,8 @@ from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.quotas.store import QuotaStore
 from singscript_gateway.settings import ApiSettings
+from singscript_gateway.uploads.intake import Intake
+from singscript_gateway.uploads.store import UploadStore
 from singscript_gateway.webhooks.store import WebhookStore
 from singscript_serving.channel import dial
 from singscript_storage import ObjectStore, StorageSettings, open_store
@@ -77,21 +80,24 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             store = JobStore(pool, limits=settings.quotas)
             aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
             webhooks_store = WebhookStore(pool)
+            uploads = UploadStore(pool, settings.upload_kept_s)
             accounts = AccountStore(pool)
             authenticator = Authenticator(accounts, off=settings.auth == "off", issuer=_issuer(settings))
             async with Remover(store, objects, _retention(settings)).running() as remover:
                 app.state.gateway = Gateway(
-                    settings,
-                    accounts,
-                    authenticator,
-                    QuotaStore(pool, settings.quotas),
-                    store,
-                    webhooks_store,
-                    objects,
-                    remover,
-                    listener,
-                    aligner,
-                    asyncio.Event(),
+                    settings=settings,
+                    accounts=accounts,
+                    authenticator=authenticator,
+                    quotas=QuotaStore(pool, settings.quotas),
+                    store=store,
+                    webhooks=webhooks_store,
+                    objects=objects,
+                    uploads=uploads,
+                    intake=Intake(store, uploads, objects),
+                    remover=remover,
+                    events=listener,
+                    aligner=aligner,
+                    closing=asyncio.Event(),
                 )
                 yield
 
@@ -114,7 +120,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     add_cors(app, origins(settings.cors_origins))
     app.add_middleware(Requests)
     add_document(app)
-    for part in (jobs, events, artifacts, words, webhooks, usage, quotas, account_webhook, keys, users, audit):
+    for part in (jobs, tus, events, artifacts, words, webhooks, usage, quotas, account_webhook, keys, users, audit):
         app.include_router(part.router, responses=REFUSALS)
     app.include_router(health.router)
     return app

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from singscript_gateway.api.problems import Problem, problem_of
 from singscript_gateway.jobs.model import (
@@ -39,7 +39,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
 
 
 class CreateJob(JobOptions):
-    """A link to work on, and how."""
+    """A link or an upload to work on, and how."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -53,11 +53,24 @@ class CreateJob(JobOptions):
         }
     )
 
-    url: str = Field(max_length=2048, description="http or https: a page or a file that holds the sound.")
+    url: str | None = Field(
+        default=None, max_length=2048, description="http or https: a page or a file that holds the sound."
+    )
+    upload: UUID | None = Field(
+        default=None, description="Instead of `url`: the id of a finished upload of `/api/uploads`."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> CreateJob:
+        if (self.url is None) == (self.upload is None):
+            raise ValueError("Name one source: a url or an upload")
+        return self
 
     @field_validator("url")
     @classmethod
-    def _is_a_link(cls, url: str) -> str:
+    def _is_a_link(cls, url: str | None) -> str | None:
+        if url is None:
+            return url
         try:
             parts = urlsplit(url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable() and " " not in url

@@ -7,7 +7,7 @@ import hashlib
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +68,7 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
     """
     declared_bytes = request.headers.get("content-length", "")
     if declared_bytes.isdigit() and int(declared_bytes) > max_file_bytes + MAX_BODY_BYTES:
-        raise _too_large(max_file_bytes)
+        raise too_large(max_file_bytes)
     # File and fields have limits of their own.
     allow_body(request, None)
     _, options = parse_options_header(request.headers.get("content-type"))
@@ -91,9 +91,10 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
         yield Form(dict(reader.fields), reader.file(Path(disk.name)))
 
 
-def _too_large(limit_bytes: int) -> ProblemError:
+def too_large(limit_bytes: int, headers: Mapping[str, str] | None = None) -> ProblemError:
+    """The refusal of a file."""
     detail = f"The file is larger than {limit_bytes} bytes. Send a shorter or more strongly compressed one."
-    return ProblemError(413, "TOO_LARGE", detail, limit_bytes=limit_bytes)
+    return ProblemError(413, "TOO_LARGE", detail, headers, limit_bytes=limit_bytes)
 
 
 def _invalid(what: str) -> ProblemError:
@@ -174,7 +175,7 @@ class _Reader:
         if file_name is not None:
             if self._file_name is not None:
                 raise _invalid("It holds more than one file")
-            self._file_name = self._part.file_name = _display_name(file_name.decode("utf-8", "replace"))
+            self._file_name = self._part.file_name = display_name(file_name.decode("utf-8", "replace"))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._part.file_name is None:
@@ -185,7 +186,7 @@ class _Reader:
             return
         self._file_bytes += end - start
         if self._file_bytes > self._max_file_bytes:
-            raise _too_large(self._max_file_bytes)
+            raise too_large(self._max_file_bytes)
         self.pending.append(data[start:end])
 
     def _end(self) -> None:
@@ -199,6 +200,7 @@ class _Reader:
         self.ended = True
 
 
-def _display_name(file_name: str) -> str:
+def display_name(file_name: str) -> str:
+    """The last part of a name as somebody sent it, fit to be shown."""
     last = re.split(r"[/\\]", file_name)[-1]
     return "".join(c for c in last if c.isprintable())[:255] or "upload"

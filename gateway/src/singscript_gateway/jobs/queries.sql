@@ -199,8 +199,11 @@ SELECT * FROM jobs WHERE id = %(id)s AND owner = %(owner)s
 
 -- list_jobs --
 SELECT * FROM jobs
- WHERE owner = %(owner)s AND (%(state)s::text IS NULL OR state = %(state)s)
+ WHERE owner = %(owner)s AND (%(states)s::text[] IS NULL OR state = ANY(%(states)s))
    AND (%(before)s::bigint IS NULL OR number < %(before)s)
+   AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
+   AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
+   AND (%(reason)s::text IS NULL OR problem->>'reason' = %(reason)s)
  ORDER BY number DESC
  LIMIT %(limit)s
 
@@ -317,12 +320,14 @@ SELECT key FROM unused_objects WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR
 SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))
 
 -- begin_removal --
--- No row when a job refers to the object.
+-- No row when a job or an upload refers to the object.
 UPDATE unused_objects SET removed_at = 'infinity', due_at = now() + make_interval(secs => %(within_s)s)
  WHERE key = %(key)s
    AND NOT EXISTS (SELECT FROM job_events WHERE kind = 'artifact' AND data->>'key' = %(key)s)
    AND NOT EXISTS (SELECT FROM jobs WHERE request->'upload'->>'key' = %(key)s)
    AND NOT EXISTS (SELECT FROM parts WHERE key = %(key)s)
+   AND NOT EXISTS (SELECT FROM uploads WHERE key = %(key)s)
+   AND NOT EXISTS (SELECT FROM upload_parts WHERE key = %(key)s)
 RETURNING due_at
 
 -- keep_object --

@@ -44,5 +44,7 @@ SELECT key, now() + make_interval(secs => %(within_s)s) FROM unnest(%(keys)s::te
  WHERE NOT EXISTS (SELECT FROM job_events WHERE kind = 'artifact' AND data->>'key' = found.key)
    AND NOT EXISTS (SELECT FROM jobs WHERE request->'upload'->>'key' = found.key)
    AND NOT EXISTS (SELECT FROM parts WHERE parts.key = found.key)
+   AND NOT EXISTS (SELECT FROM uploads WHERE uploads.key = found.key)
+   AND NOT EXISTS (SELECT FROM upload_parts WHERE upload_parts.key = found.key)
  ORDER BY key
 ON CONFLICT (key) DO NOTHING

@@ -15,4 +15,4 @@ def load(package: str) -> dict[str, bytes]:
     return {name: statement.strip().encode() for name, statement in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-SQL = load("singscript_gateway.jobs")
+SQL = load("singscript_gateway.jobs") | load("singscript_gateway.uploads")

@@ -87,6 +87,22 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Filter:
+    """Which jobs are listed: those to which all of it applies; None applies to all of them.
+
+    Attributes:
+        states: one of these.
+        since, until: created at that moment or later; before it.
+        reason: that of the problem of a failed job.
+    """
+
+    states: list[JobState] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class Keyed:
     """An Idempotency-Key, and the digest of what was asked for with it."""
 
@@ -176,10 +192,19 @@ class JobStore:
         async with self._statements() as tx:
             return job_or_none(await tx.first("find_job", id=job_id, owner=owner))
 
-    async def list_jobs(self, owner: str, *, state: JobState | None, before: int | None, limit: int) -> list[Job]:
+    async def list_jobs(self, owner: str, wanted: Filter, *, before: int | None, limit: int) -> list[Job]:
         """Newest first; `before` is the number of the last job of the page before."""
         async with self._statements() as tx:
-            rows = await tx.all("list_jobs", owner=owner, state=state, before=before, limit=limit)
+            rows = await tx.all(
+                "list_jobs",
+                owner=owner,
+                states=[state.value for state in wanted.states] if wanted.states else None,
+                since=wanted.since,
+                until=wanted.until,
+                reason=wanted.reason,
+                before=before,
+                limit=limit,
+            )
             return [read_job(row) for row in rows]
 
     async def details(self, job: Job) -> tuple[list[Stage], list[dict[str, Any]], list[Artifact], list[UsageSum]]:
@@ -326,6 +351,15 @@ class JobStore:
             if row is None:
                 raise object_removed(under_way=True)
             return row["since"]
+
+    async def delete_expired_upload(self) -> bool:
+        """Its objects are due for removal from then on, unless jobs refer to them. False: there is none."""
+        async with self._transaction() as tx:
+            row = await tx.first("hold_expired_upload")
+            if row:
+                await tx.run("release_upload", id=row["id"], parts_only=False)
+                await tx.run("delete_upload", id=row["id"])
+            return row is not None
 
     async def begin_removal(self) -> Removal | None:
         """The next object that is due. None: there is none."""
