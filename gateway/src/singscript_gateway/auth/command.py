@@ -165,7 +165,9 @@ def _changed(limits: Limits, arguments: argparse.Namespace) -> Limits:
     asked = {name: getattr(arguments, name) for name in Limits.model_fields if getattr(arguments, name) is not None}
     asked = {name: None if limit == _DEFAULT else limit for name, limit in asked.items()}
     try:
-        return Limits.model_validate(limits.model_dump() | asked)
+        return Limits.model_validate_strings(
+            {name: str(limit) for name, limit in (limits.model_dump() | asked).items() if limit is not None}
+        )
     except ValidationError as error:
         raise LimitInvalid(error) from None
 

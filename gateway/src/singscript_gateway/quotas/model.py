@@ -46,7 +46,10 @@ class Limits(BaseModel):
     """The most that may be used. None: as the next wider one says (of a key: no less than its user); 0: no limit."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"example": {"active_jobs": 5, "spend_usd_per_month": 20.0}}
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"example": {"active_jobs": 5, "spend_usd_per_month": 20.0}},
     )
 
     requests_per_minute: Annotated[int | None, Field(ge=0, le=1_000_000)] = Field(
