@@ -69,7 +69,8 @@ class Replicas:
     async def send(self, method: str, path: str, key: str, **body: Any) -> httpx.Response:
         self.asked += 1
         client = self.clients[self.asked % len(self.clients)]
-        return await client.request(method, path, headers={"Authorization": f"Bearer {key}"}, **body)
+        headers = body.pop("headers", {}) | {"Authorization": f"Bearer {key}"}
+        return await client.request(method, path, headers=headers, **body)
 
     async def job(self, key: str, **options: Any) -> httpx.Response:
         return await self.send("POST", "/api/jobs", key, json={"url": link().url} | options)
@@ -278,6 +279,30 @@ async def test_r43_bytes(processes: Processes, accounts: AccountStore, database_
         large = await system.upload(key, 3 * 1024 * 1024)
         assert (large.status_code, large.json()["limit_bytes"]) == (413, 10_000)
         assert len(list(objects.list())) == stored
+
+
+async def test_r43_resumable_uploads_count_when_they_begin(
+    processes: Processes, accounts: AccountStore, database_url: str
+) -> None:
+    key = await key_of(accounts, "alice")
+    tus = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+    async with replicas(processes, SINGSCRIPT_QUOTA_UPLOAD_BYTES_PER_DAY="10000") as system:
+
+        async def begin(length: int) -> httpx.Response:
+            return await system.send("POST", "/api/uploads", key, headers=tus | {"Upload-Length": str(length)})
+
+        whole = (await begin(4)).headers["location"]
+        assert (await system.send("PATCH", whole, key, headers=tus, content=b"abcd")).status_code == 204
+        cut = (await begin(9996)).headers["location"]
+        assert refusal(await begin(1))["reason"] == "QUOTA_BYTES"
+        # A job of what was sent before sends nothing.
+        job = await system.send("POST", "/api/jobs", key, json={"upload": whole.rpartition("/")[2]})
+        assert job.status_code == 202
+        # What never came is given back.
+        assert (await system.send("PATCH", cut, key, headers=tus, content=b"x" * 96)).status_code == 204
+        assert (await system.send("DELETE", cut, key, headers=tus)).status_code == 204
+        assert refusal(await begin(9901))["used"] == 100
+        assert (await begin(9900)).status_code == 201
 
 
 async def test_r43_upload_of_a_job_that_is_refused_does_not_count(pool: Pool, quotas: QuotaStore) -> None:

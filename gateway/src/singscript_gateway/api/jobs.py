@@ -324,7 +324,7 @@ async def _with_upload(
         upload = None
     if upload is None or upload.key is None:
         raise ProblemError(404, "UPLOAD_NOT_FOUND", UPLOAD_NOT_FOUND)
-    stored = Upload(key=upload.key, file_name=upload.file_name, size_bytes=upload.length_bytes)
+    stored = Upload(key=upload.key, file_name=upload.file_name, size_bytes=upload.length_bytes, counted=True)
     return order.model_copy(update={"upload": stored}), upload.stored_since
 
 

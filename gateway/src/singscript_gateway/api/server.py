@@ -80,7 +80,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             store = JobStore(pool, limits=settings.quotas)
             aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
             webhooks_store = WebhookStore(pool)
-            uploads = UploadStore(pool, settings.upload_kept_s)
+            uploads = UploadStore(pool, settings.upload_kept_s, settings.quotas)
             accounts = AccountStore(pool)
             authenticator = Authenticator(accounts, off=settings.auth == "off", issuer=_issuer(settings))
             async with Remover(store, objects, _retention(settings)).running() as remover:

@@ -152,13 +152,18 @@ class JobOptions(BaseModel):
 
 
 class Upload(BaseModel):
-    """A file that lies in storage. Its name is for display only."""
+    """A file that lies in storage. Its name is for display only.
+
+    Attributes:
+        counted: its bytes were counted when they were sent, before there was a job.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     key: str
     file_name: str
     size_bytes: int
+    counted: bool = Field(default=False, exclude=True)
 
 
 class JobRequest(JobOptions):

@@ -607,7 +607,7 @@ class JobStore:
         job_id = uuid4()
         if request.upload and since:
             await tx.refer(request.upload.key, since)
-        sent_bytes = request.upload.size_bytes if request.upload else 0
+        sent_bytes = request.upload.size_bytes if request.upload and not request.upload.counted else 0
         engines = request.transcriber_engines
         line = await counts.admit_job(tx.connection, self._limits, owner, job_id, engines, sent_bytes)
         formats = _formats(dict.fromkeys(request.formats, request.karaoke))

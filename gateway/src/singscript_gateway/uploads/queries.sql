@@ -50,4 +50,7 @@ ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at
 DELETE FROM upload_parts WHERE upload_id = %(id)s
 
 -- delete_upload --
-DELETE FROM uploads WHERE id = %(id)s
+-- What never came is given back to the quota.
+WITH gone AS (DELETE FROM uploads WHERE id = %(id)s RETURNING id, offset_bytes)
+UPDATE quota_uses AS used SET amount = gone.offset_bytes
+  FROM gone WHERE used.kind = 'upload' AND used.id = gone.id

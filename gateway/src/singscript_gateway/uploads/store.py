@@ -15,6 +15,8 @@ from psycopg.rows import DictRow
 
 from singscript_gateway.database import Pool
 from singscript_gateway.jobs.transaction import Transaction
+from singscript_gateway.quotas import counts
+from singscript_gateway.quotas.model import NO_LIMITS, Limits
 from singscript_gateway.uploads.model import Part, StoredUpload
 
 
@@ -25,17 +27,22 @@ class UploadStore:
 
     Args:
         kept_s: an upload goes when nothing was added to it for this long, and a finished one this long after its end.
+        limits: of users that have none of their own.
     """
 
-    def __init__(self, pool: Pool, kept_s: float) -> None:
+    def __init__(self, pool: Pool, kept_s: float, limits: Limits = NO_LIMITS) -> None:
         self._pool = pool
         self._kept_s = kept_s
+        self._limits = limits
 
     async def create(self, owner: str, *, length_bytes: int, file_name: str, metadata: str) -> StoredUpload:
+        """All of its bytes count from now on. Raises QuotaExceeded, UploadAboveQuota."""
+        upload_id = uuid4()
         async with self._transaction() as tx:
+            await counts.admit_upload(tx.connection, self._limits, owner, upload_id, length_bytes)
             row = await tx.first(
                 "insert_upload",
-                id=uuid4(),
+                id=upload_id,
                 owner=owner,
                 length_bytes=length_bytes,
                 file_name=file_name,
