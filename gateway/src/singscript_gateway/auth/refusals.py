@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from singscript_core.errors import Rejected
+from singscript_core.errors import NotAllowed, NotAuthenticated
 
 
-class Unauthenticated(Rejected):
+class Unauthenticated(NotAuthenticated):
     """It is not known who asks, or whoever it is may not."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -13,7 +13,7 @@ class Unauthenticated(Rejected):
         self.reason = reason
 
 
-class ScopeMissing(Rejected):
+class ScopeMissing(NotAllowed):
     """Who asks is known, and may not do this."""
 
     reason = "SCOPE_MISSING"

@@ -4,6 +4,8 @@
     ├── InvalidInput            the caller must change something; never retried
     ├── NotFound                what was named does not exist; never retried
     ├── Rejected                the input was understood and cannot be served; never retried
+    ├── NotAuthenticated        it is not known who asks; never retried
+    ├── NotAllowed              who asks is known, and may not do this; never retried
     ├── Unavailable             something is down or missing for now; retried
     ├── Busy                    no capacity for now; retried
     ├── TimedOut                a limit on time was reached; retried
@@ -15,6 +17,9 @@ logs. The message is for the user: what happened and what to do, without paths, 
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 
 class StageError(Exception):
@@ -38,10 +43,18 @@ class StageError(Exception):
         self.metadata = metadata or {}
 
 
+class Violation(NamedTuple):
+    """What is wrong with one field, such as `options.language`; the value itself is not repeated."""
+
+    field: str
+    message: str
+
+
 class InvalidInput(StageError):
-    """The request makes no sense as it is."""
+    """The request makes no sense as it is; `violations` has what is wrong with each field, where that is known."""
 
     reason = "INVALID_INPUT"
+    violations: Sequence[Violation] = ()
 
 
 class NotFound(StageError):
@@ -54,6 +67,18 @@ class Rejected(StageError):
     """The input was understood, and cannot be served."""
 
     reason = "REJECTED"
+
+
+class NotAuthenticated(StageError):
+    """It is not known who asks."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class NotAllowed(StageError):
+    """Who asks is known, and may not do this."""
+
+    reason = "NOT_ALLOWED"
 
 
 class Unavailable(StageError):

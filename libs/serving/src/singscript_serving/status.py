@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -18,6 +19,8 @@ _CODES: tuple[tuple[type[errors.StageError], grpc.StatusCode], ...] = (
     (errors.InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.NotFound, grpc.StatusCode.NOT_FOUND),
     (errors.Rejected, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.NotAuthenticated, grpc.StatusCode.UNAUTHENTICATED),
+    (errors.NotAllowed, grpc.StatusCode.PERMISSION_DENIED),
     (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
     (errors.Busy, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.TimedOut, grpc.StatusCode.DEADLINE_EXCEEDED),
@@ -73,13 +76,19 @@ def status_code(error: errors.StageError) -> grpc.StatusCode:
 
 
 def to_status(error: errors.StageError) -> status_pb2.Status:
-    """The error as google.rpc.Status, with ErrorInfo and, where known, RetryInfo."""
+    """The error as google.rpc.Status, with ErrorInfo and, where known, RetryInfo and BadRequest."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     details = [_packed(info)]
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration(nanos=0)
         delay.FromMilliseconds(round(error.retry_after_s * 1000))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    if isinstance(error, errors.InvalidInput) and error.violations:
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=one.field, description=one.message)
+            for one in error.violations
+        ]
+        details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
     code = code_pb2.Code.Value(status_code(error).name)
     return status_pb2.Status(code=code, message=error.message, details=details)
 
@@ -123,7 +132,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, *, reached: bool =
     return RelayedError(code, code.name, f"The {service} answered: {error.details()}", metadata=facts)
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
+def _packed(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed
