@@ -12,12 +12,12 @@ import httpx
 import pytest
 from gateway_testing import Processes, api_settings, client_of, eventually, execute, link
 
-from singscript_gateway.api import events
 from singscript_gateway.auth import authenticator
 from singscript_gateway.auth.keys import digest, id_of
 from singscript_gateway.auth.model import SCOPES, Scope
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import Pool
+from singscript_gateway.jobs import watching
 from singscript_gateway.jobs.store import JobStore
 from singscript_storage import FolderStore
 
@@ -165,8 +165,8 @@ async def test_r41_revoked_keys_and_disabled_users_stop_within_seconds(
 async def test_r45_stream_of_a_revoked_key_closes(
     gateway: httpx.AsyncClient, accounts: AccountStore, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert events.JUDGE_EVERY_S + authenticator.REMEMBERED_S < 60
-    monkeypatch.setattr(events, "JUDGE_EVERY_S", 0.2)
+    assert watching.JUDGE_EVERY_S + authenticator.REMEMBERED_S < 60
+    monkeypatch.setattr(watching, "JUDGE_EVERY_S", 0.2)
     key, job = await key_of(accounts, "alice"), await store.create(link(), "alice")
     # The transport gives the answer once the stream has ended, which it does not by itself: the job waits for ever.
     stream = asyncio.create_task(gateway.get(f"/api/jobs/{job.id}/events", headers=bearer(key)))

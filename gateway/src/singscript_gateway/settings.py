@@ -54,6 +54,9 @@ class ApiSettings(LeaseSettings):
     """Of `python -m singscript_gateway api`."""
 
     listen: str = Field(default="127.0.0.1:8080", description="Address and port of the REST API.")
+    grpc_listen: str = Field(
+        default="", description="Address and port of the gRPC API, for clients inside; empty: there is none."
+    )
     aligner: str = Field(description="host:port of the aligner, which renders the words that somebody corrected.")
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0, description="A larger upload is refused as TOO_LARGE.")
     cors_origins: str = Field(
@@ -158,11 +161,13 @@ class ApiSettings(LeaseSettings):
 
     @model_validator(mode="after")
     def _off_is_for_one_machine(self) -> ApiSettings:
-        if self.auth == "off" and not is_loopback(self.listen):
-            raise ValueError(
-                "SINGSCRIPT_AUTH=off lets whoever can connect do everything, so SINGSCRIPT_LISTEN must be a loopback "
-                "address, such as 127.0.0.1:8080. Leave SINGSCRIPT_AUTH out to serve others, and make them keys."
-            )
+        for name in ("listen", "grpc_listen"):
+            if self.auth == "off" and (address := getattr(self, name)) and not is_loopback(address):
+                raise ValueError(
+                    "SINGSCRIPT_AUTH=off lets whoever can connect do everything, so "
+                    f"SINGSCRIPT_{name.upper()} must be a loopback address, such as 127.0.0.1:8080. "
+                    "Leave SINGSCRIPT_AUTH out to serve others, and make them keys."
+                )
         return self
 
     @field_validator("cors_origins")

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol, TypeVar
 
 from fastapi import Query
 
-from singscript_gateway.api.problems import ProblemError
+from singscript_core.errors import InvalidInput
 
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=100)]
 Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
@@ -24,7 +24,7 @@ _Row = TypeVar("_Row", bound=_Numbered)
 
 
 def number_of(cursor: str | None) -> int | None:
-    """The number that the page begins below; raises ProblemError INVALID_INPUT."""
+    """The number that the page begins below; raises InvalidInput."""
     if not cursor:
         return None
     try:
@@ -32,7 +32,7 @@ def number_of(cursor: str | None) -> int | None:
     except (ValueError, binascii.Error):
         number = -1
     if not 0 <= number < 2**63:
-        raise ProblemError(422, "INVALID_INPUT", "The cursor is not one of ours. Use next_cursor of the page before.")
+        raise InvalidInput("The cursor is not one of ours. Use next_cursor of the page before.")
     return number
 
 

@@ -6,9 +6,9 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
-import psycopg
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
@@ -18,18 +18,14 @@ from singscript_gateway.api.problems import Problem
 from singscript_gateway.api.shapes import event_data
 from singscript_gateway.auth.oidc import IssuerUnavailable
 from singscript_gateway.auth.refusals import Unauthenticated
-from singscript_gateway.jobs.listen import pause
 from singscript_gateway.jobs.model import Job
-from singscript_gateway.jobs.states import JobState
+from singscript_gateway.jobs.refusals import JobNotFound
+from singscript_gateway.jobs.watching import Stopping
 
 logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["jobs"])
 
-# What each reader that does not read makes the process hold.
-_PAGE = 100
-# How often the key of a stream is looked at.
-JUDGE_EVERY_S = 15.0
 _MAX_SEQ = 2**63 - 1
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -84,32 +80,22 @@ async def watch_job(
 
 async def _stream(gateway: Gateway, job: Job, after: int, authorization: str | None) -> AsyncIterator[bytes]:
     yield format_sse_event(data_str=None, retry=2000)
-    sent_at_s = judged_at_s = time.monotonic()
-    ended = job.state.final
-    with gateway.events.waiting(str(job.id)) as changed:
-        while not gateway.closing.is_set():
-            try:
-                if time.monotonic() - judged_at_s >= JUDGE_EVERY_S:
-                    await gateway.authenticator.principal(authorization)
-                    judged_at_s = time.monotonic()
-                events = await gateway.store.events_after(job.id, job.owner, after, _PAGE)
-                all_read = len(events) < _PAGE
-            except (Unauthenticated, IssuerUnavailable) as error:
-                logger.info("who reads an event stream may not any more", extra={"reason": error.reason})
-                return
-            except psycopg.OperationalError as error:
-                logger.warning("the events wait for the database: %s", str(error).strip())
-                events, all_read = [], False
-            for event in events:
-                data = json.dumps(event_data(job.id, event), ensure_ascii=False)
-                yield format_sse_event(data_str=data, event=event.kind, id=str(event.seq))
-                after, sent_at_s = event.seq, time.monotonic()
-                if event.kind == "state":
-                    ended = JobState(event.data["state"]).final
-            if ended and all_read:
-                return
-            if len(events) < _PAGE:
-                await pause(changed, min(gateway.events.poll_s, gateway.settings.sse_heartbeat_s))
-            if time.monotonic() - sent_at_s >= gateway.settings.sse_heartbeat_s:
-                yield format_sse_event(data_str=None, comment="heartbeat")
-                sent_at_s = time.monotonic()
+    sent_at_s = time.monotonic()
+    heartbeat_s = gateway.settings.sse_heartbeat_s
+
+    async def judge() -> None:
+        await gateway.authenticator.principal(authorization)
+
+    try:
+        async with aclosing(gateway.watching.watch(job, after, judge, heartbeat_s)) as pages:
+            async for events in pages:
+                for event in events:
+                    data = json.dumps(event_data(job.id, event), ensure_ascii=False)
+                    yield format_sse_event(data_str=data, event=event.kind, id=str(event.seq))
+                    sent_at_s = time.monotonic()
+                if time.monotonic() - sent_at_s >= heartbeat_s:
+                    yield format_sse_event(data_str=None, comment="heartbeat")
+                    sent_at_s = time.monotonic()
+    except (Unauthenticated, IssuerUnavailable, JobNotFound, Stopping) as error:
+        # The client comes back, and is told then.
+        logger.info("an event stream ends early", extra={"reason": error.reason})

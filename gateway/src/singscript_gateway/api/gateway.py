@@ -13,15 +13,18 @@ from singscript.aligner.v1 import aligner_pb2_grpc
 
 from singscript_core import logs
 from singscript_gateway.api.authentication import principal_of
-from singscript_gateway.api.problems import Problem, ProblemError
+from singscript_gateway.api.problems import Problem
 from singscript_gateway.api.removal import Remover
 from singscript_gateway.auth.authenticator import Authenticator
 from singscript_gateway.auth.model import Principal, Scope
 from singscript_gateway.auth.refusals import ScopeMissing
 from singscript_gateway.auth.store import AccountStore
+from singscript_gateway.jobs import actions
+from singscript_gateway.jobs.creation import Creation
 from singscript_gateway.jobs.listen import Listener
 from singscript_gateway.jobs.model import Job
 from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.watching import Watching
 from singscript_gateway.quotas.store import QuotaStore
 from singscript_gateway.settings import ApiSettings
 from singscript_gateway.uploads.intake import Intake
@@ -48,6 +51,8 @@ class Gateway:
     objects: ObjectStore
     uploads: UploadStore
     intake: Intake
+    creation: Creation
+    watching: Watching
     remover: Remover
     events: Listener
     aligner: aligner_pb2_grpc.AlignerServiceAsyncStub
@@ -115,17 +120,9 @@ async def current_job(
     principal: PrincipalDep,
     job_id: Annotated[UUID, Path(description="What `POST /api/jobs` gave.")],
 ) -> Job:
-    """Raises ProblemError JOB_NOT_FOUND."""
+    """Raises JobNotFound."""
     logs.job_id.set(str(job_id))
-    return await found_job(gateway, job_id, principal.owner)
-
-
-async def found_job(gateway: Gateway, job_id: UUID, owner: str) -> Job:
-    """The job as it is now; raises ProblemError JOB_NOT_FOUND, also where it is somebody else's."""
-    job = await gateway.store.get(job_id, owner)
-    if job is None:
-        raise ProblemError(404, "JOB_NOT_FOUND", "There is no job with this id.")
-    return job
+    return await actions.find(gateway.store, job_id, principal.owner)
 
 
 JobDep = Annotated[Job, Depends(current_job)]

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
 import logging
-from datetime import datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from singscript_core import logs
 from singscript_gateway.api.cursors import Cursor, Limit, number_of, page_of
 from singscript_gateway.api.gateway import QUOTAS_OF_JOBS, Gateway, GatewayDep, JobDep, PrincipalDep, needs
-from singscript_gateway.api.problems import UPLOAD_NOT_FOUND, Problem, ProblemError, invalid_input, problem_response
+from singscript_gateway.api.problems import Problem, ProblemError, invalid_input, problem_response
 from singscript_gateway.api.requests import MAX_BODY_BYTES
 from singscript_gateway.api.shapes import (
     CreatedJob,
@@ -31,11 +25,10 @@ from singscript_gateway.api.shapes import (
     job_summary,
 )
 from singscript_gateway.api.uploads import Form, ReceivedFile, received_form, received_text
+from singscript_gateway.jobs import actions
 from singscript_gateway.jobs.model import Job, JobOptions, JobRequest, Upload
 from singscript_gateway.jobs.states import JobState
-from singscript_gateway.jobs.store import Answer, Filter, Keyed
-from singscript_gateway.jobs.transaction import ObjectRemoved
-from singscript_gateway.uploads.intake import Conflict
+from singscript_gateway.jobs.store import Filter
 from singscript_storage import artifact_key
 
 logger = logging.getLogger(__name__)
@@ -44,9 +37,6 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 _LISTS = ("separator_engines", "transcriber_engines", "aligner_engines", "hot_words", "formats")
 _OBJECTS = ("lookup", "karaoke", "webhook")
-# How often an upload is stored, should it be removed meanwhile with another job that had the same file.
-_STORE_TRIES = 3
-_STORE_PAUSE_S = 0.5
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "JOB_NOT_FOUND"}}
 
 
@@ -103,23 +93,21 @@ async def create_job(
         match request.headers.get("content-type", "").partition(";")[0].strip().lower():
             case "application/json":
                 order = CreateJob.model_validate_json(await received_text(request))
-                answer = await _create(gateway, principal.owner, _request(order), order.upload, idempotency_key)
+                answer = await gateway.creation.create(principal.owner, _request(order), order.upload, idempotency_key)
             case "multipart/form-data":
                 await _check_size(request, gateway, principal.owner)
                 async with received_form(request, gateway.settings.max_upload_bytes) as form:
                     if form.file:
-                        wanted, source = _file_request(form, form.file), form.file
+                        wanted, source = _file_request(form, form.file), form.file.path
                     else:
                         order = CreateJob.model_validate(_fields(form))
                         wanted, source = _request(order), order.upload
-                    answer = await _create(gateway, principal.owner, wanted, source, idempotency_key)
+                    answer = await gateway.creation.create(principal.owner, wanted, source, idempotency_key)
             case _:
                 detail = "Send application/json with a link or an upload, or multipart/form-data with a file."
                 raise ProblemError(415, "UNSUPPORTED_MEDIA_TYPE", detail)
     except ValidationError as error:
         return problem_response(invalid_input(error))
-    logs.job_id.set(str(answer.job_id))
-    logger.info("job created before, with the same key" if answer.repeated else "job created")
     headers = {"Location": f"/api/jobs/{answer.job_id}"}
     return Response(answer.body, status_code=202, headers=headers, media_type="application/json")
 
@@ -171,14 +159,9 @@ async def get_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
 )
 async def cancel_job(gateway: GatewayDep, job: JobDep, response: Response) -> JobDetails:
     """May be repeated. The job and what it made stay until it is deleted."""
-    now = await gateway.store.cancel(job.id, job.owner) or job
-    if now.state.final and now.state is not JobState.CANCELLED:
-        raise ProblemError(
-            409, "JOB_FINISHED", f"The job has {now.state}; there is nothing to cancel.", state=now.state
-        )
+    now = await actions.cancel(gateway.store, job)
     if not now.state.final:
         response.status_code = 202
-    logger.info("cancel requested", extra={"state": now.state})
     return await _details(gateway, now)
 
 
@@ -196,14 +179,7 @@ async def cancel_job(gateway: GatewayDep, job: JobDep, response: Response) -> Jo
 )
 async def retry_job(gateway: GatewayDep, job: JobDep) -> JobDetails:
     """Queues a job that has failed or was cancelled. What it has stored of the stages before is not done again."""
-    now = await gateway.store.restart(job.id, job.owner)
-    if now is None:
-        now = await gateway.store.get(job.id, job.owner) or job
-        if now.state is JobState.SUCCEEDED:
-            raise ProblemError(409, "JOB_SUCCEEDED", "The job has succeeded; there is nothing to retry.")
-        raise ProblemError(409, "JOB_NOT_ENDED", f"The job is {now.state}. Wait for its end, or cancel it first.")
-    logger.info("retry requested")
-    return await _details(gateway, now)
+    return await _details(gateway, await actions.retry(gateway.store, job))
 
 
 @router.delete(
@@ -221,12 +197,8 @@ async def delete_job(gateway: GatewayDep, job: JobDep) -> None:
     """Its upload, its files and every revision of its words go, too, save what other jobs have in common with it.
     What it has spent stays in `GET /api/usage`.
     """
-    now = await gateway.store.delete(job.id, job.owner) or job
-    if not now.state.final:
-        detail = f"The job is {now.state}. Cancel it with POST /api/jobs/{job.id}/cancel; delete it when it has ended."
-        raise ProblemError(409, "JOB_NOT_FINISHED", detail, state=now.state)
+    await actions.delete(gateway.store, job)
     gateway.remover.wake()
-    logger.info("job deleted", extra={"state": now.state})
 
 
 async def _check_size(request: Request, gateway: Gateway, owner: str) -> None:
@@ -241,91 +213,9 @@ async def _details(gateway: Gateway, job: Job) -> JobDetails:
     return job_details(job, *await gateway.store.details(job))
 
 
-async def _create(
-    gateway: Gateway, owner: str, order: JobRequest, source: ReceivedFile | UUID | None, key: str | None
-) -> Answer:
-    """Makes the job, and stores its file before that; or finds the answer that was given to the same key.
-
-    Args:
-        source: the file of the form, or the id of an upload; None for a link.
-
-    Raises:
-        IdempotencyKeyReused: the key was sent with another job.
-        ObjectRemoved: the file was removed with another job, again and again.
-        ProblemError: UPLOAD_NOT_FOUND, UPLOAD_NOT_FINISHED.
-    """
-    keyed = Keyed(owner, key, _digest(order, source)) if key else None
-    if keyed and (kept := await gateway.store.answer(keyed)):
-        return kept
-    tries = 1
-    while True:
-        try:
-            since = None
-            match source:
-                case UUID():
-                    order, since = await _with_upload(gateway, owner, order, source)
-                case ReceivedFile() if order.upload:
-                    since = await _store(gateway, order.upload.key, source)
-                case _:
-                    pass
-            return await _insert(gateway, owner, order, keyed, since)
-        except ObjectRemoved:
-            if tries == _STORE_TRIES:
-                raise
-        tries += 1
-        await asyncio.sleep(_STORE_PAUSE_S)
-
-
-async def _insert(
-    gateway: Gateway, owner: str, order: JobRequest, keyed: Keyed | None, since: datetime | None
-) -> Answer:
-    if keyed:
-        return await gateway.store.create_once(order, keyed, _body, since)
-    job = await gateway.store.create(order, owner, since)
-    secret = await gateway.webhooks.secret_of(job.id, owner) if order.webhook else None
-    return Answer(job.id, _body(job, secret), repeated=False)
-
-
-def _body(job: Job, webhook_secret: str | None) -> str:
-    """The answer to a job that was just made."""
-    created = job_details(job, [], [], [], []).model_dump(mode="json")
-    if webhook_secret:
-        created["webhook_secret"] = webhook_secret
-    return json.dumps(created, ensure_ascii=False)
-
-
-def _digest(order: JobRequest, source: ReceivedFile | UUID | None) -> str:
-    """The same for what asks for the same, whatever the file is called."""
-    asked = order.model_dump(mode="json", exclude_defaults=True, exclude={"upload"})
-    if isinstance(source, UUID):
-        asked["upload"] = str(source)
-    elif order.upload:
-        asked["upload"] = order.upload.key
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
 def _request(order: CreateJob) -> JobRequest:
     """Without the upload, of which only the id is known."""
     return JobRequest(**order.model_dump(exclude={"upload"}))
-
-
-async def _with_upload(
-    gateway: Gateway, owner: str, order: JobRequest, upload_id: UUID
-) -> tuple[JobRequest, datetime | None]:
-    """The order with its upload, and since when that has been stored."""
-    upload = await gateway.uploads.get(owner, upload_id)
-    if upload and not upload.complete:
-        detail = f"Of the upload {upload.offset_bytes} of {upload.length_bytes} bytes are stored. Go on with it first."
-        raise ProblemError(409, "UPLOAD_NOT_FINISHED", detail, offset_bytes=upload.offset_bytes)
-    try:
-        # Whoever took its last byte may have died before it was put together.
-        upload = await gateway.intake.finished(upload) if upload else None
-    except Conflict:
-        upload = None
-    if upload is None or upload.key is None:
-        raise ProblemError(404, "UPLOAD_NOT_FOUND", UPLOAD_NOT_FOUND)
-    stored = Upload(key=upload.key, file_name=upload.file_name, size_bytes=upload.length_bytes, counted=True)
-    return order.model_copy(update={"upload": stored}), upload.stored_since
 
 
 def _file_request(form: Form, file: ReceivedFile) -> JobRequest:
@@ -338,13 +228,6 @@ def _file_request(form: Form, file: ReceivedFile) -> JobRequest:
     key = artifact_key("upload", {}, file.sha256, "original")
     upload = Upload(key=key, file_name=file.file_name, size_bytes=file.size_bytes)
     return JobRequest(**JobOptions.model_validate(fields).model_dump(), upload=upload)
-
-
-async def _store(gateway: Gateway, key: str, file: ReceivedFile) -> datetime:
-    """Stores the file; returns since when it was expected. Raises ObjectRemoved when it is being removed just now."""
-    since = await gateway.store.expect_object(key)
-    await asyncio.to_thread(gateway.objects.put, key, file.path, "application/octet-stream")
-    return since
 
 
 def _fields(form: Form) -> dict[str, object]:

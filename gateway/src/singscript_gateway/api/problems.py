@@ -14,9 +14,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from singscript_core.errors import StageError
+from singscript_core.errors import StageError, Violation
 from singscript_gateway.auth.refusals import ScopeMissing, Unauthenticated
 from singscript_gateway.jobs.model import Failure
+from singscript_gateway.jobs.refusals import UPLOAD_NOT_FOUND, WrongState
 from singscript_gateway.quotas.model import QuotaExceeded, UploadAboveQuota
 from singscript_serving.status import status_code
 
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 TUS_VERSION = "1.0.0"
-UPLOAD_NOT_FOUND = "There is no upload with this id; perhaps it has expired. Begin a new one."
 # A request may hold thousands.
 MAX_ERRORS = 50
 
@@ -100,13 +100,16 @@ def problem_response(body: Mapping[str, Any], headers: Mapping[str, str] | None 
 
 def invalid_input(error: ValidationError | RequestValidationError) -> dict[str, Any]:
     """The problem of a request that does not fit its description; the values themselves are not repeated."""
-    errors = [
-        {"field": _field(e["loc"]), "message": e["msg"].removeprefix("Value error, ")}
-        for e in error.errors()[:MAX_ERRORS]
-    ]
-    first = errors[0] if errors else {"field": "", "message": ""}
-    where = f"{first['field']}: " if first["field"] else ""
-    return problem(422, "INVALID_INPUT", f"The request cannot be used. {where}{first['message']}.", errors=errors)
+    wrong = violations(error)
+    first = wrong[0] if wrong else Violation("", "")
+    where = f"{first.field}: " if first.field else ""
+    errors = [one._asdict() for one in wrong]
+    return problem(422, "INVALID_INPUT", f"The request cannot be used. {where}{first.message}.", errors=errors)
+
+
+def violations(error: ValidationError | RequestValidationError) -> list[Violation]:
+    """What is wrong with each field, MAX_ERRORS at most."""
+    return [Violation(_field(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in error.errors()[:MAX_ERRORS]]
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -135,6 +138,8 @@ def response_to(error: StageError | psycopg.OperationalError) -> JSONResponse:
             return problem_response(problem(429, error.reason, error.message, **error.facts), headers)
         case UploadAboveQuota():
             return problem_response(problem(413, error.reason, error.message, **error.facts))
+        case WrongState():
+            return problem_response(problem(409, error.reason, error.message, **error.facts))
         case StageError():
             status = _STATUS.get(status_code(error), 500)
             headers = {"Retry-After": str(max(1, round(error.retry_after_s or 2)))} if status == 503 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from types import FrameType
 
 import uvicorn
@@ -43,9 +43,12 @@ from singscript_gateway.auth.model import scopes
 from singscript_gateway.auth.oidc import Issuer
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import make_pool
+from singscript_gateway.jobs.creation import Creation
 from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.watching import Watching
 from singscript_gateway.quotas.store import QuotaStore
+from singscript_gateway.rpc.server import serving
 from singscript_gateway.settings import ApiSettings
 from singscript_gateway.uploads.intake import Intake
 from singscript_gateway.uploads.store import UploadStore
@@ -78,13 +81,15 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             dial(settings.aligner) as channel,
         ):
             store = JobStore(pool, limits=settings.quotas)
+            closing = asyncio.Event()
             aligner = aligner_pb2_grpc.AlignerServiceStub(channel)
             webhooks_store = WebhookStore(pool)
             uploads = UploadStore(pool, settings.upload_kept_s, settings.quotas)
             accounts = AccountStore(pool)
             authenticator = Authenticator(accounts, off=settings.auth == "off", issuer=_issuer(settings))
+            intake = Intake(store, uploads, objects)
             async with Remover(store, objects, _retention(settings)).running() as remover:
-                app.state.gateway = Gateway(
+                gateway = app.state.gateway = Gateway(
                     settings=settings,
                     accounts=accounts,
                     authenticator=authenticator,
@@ -93,13 +98,16 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
                     webhooks=webhooks_store,
                     objects=objects,
                     uploads=uploads,
-                    intake=Intake(store, uploads, objects),
+                    intake=intake,
+                    creation=Creation(intake, webhooks_store),
+                    watching=Watching(store, listener, closing),
                     remover=remover,
                     events=listener,
                     aligner=aligner,
-                    closing=asyncio.Event(),
+                    closing=closing,
                 )
-                yield
+                async with serving(gateway) if settings.grpc_listen else nullcontext():
+                    yield
 
     app = FastAPI(
         title="Singscript",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -280,6 +281,14 @@ def job_details(
             "last_event": job.last_seq,
         }
     )
+
+
+def created_job(job: Job, webhook_secret: str | None) -> str:
+    """The answer to a job that was just made, as JSON: a CreatedJob, without the secret where there is none."""
+    created = job_details(job, [], [], [], []).model_dump(mode="json")
+    if webhook_secret:
+        created["webhook_secret"] = webhook_secret
+    return json.dumps(created, ensure_ascii=False)
 
 
 def artifact_shape(job_id: UUID, artifact: Artifact) -> ArtifactShape:

@@ -16,9 +16,10 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.types import Message
 
 from singscript_gateway.api.gateway import Gateway, GatewayDep, PrincipalDep, needs
-from singscript_gateway.api.problems import TUS_VERSION, UPLOAD_NOT_FOUND, Problem, ProblemError
+from singscript_gateway.api.problems import TUS_VERSION, Problem, ProblemError
 from singscript_gateway.api.requests import allow_body
 from singscript_gateway.api.uploads import display_name, too_large
+from singscript_gateway.jobs.refusals import UPLOAD_NOT_FOUND
 from singscript_gateway.uploads import intake
 from singscript_gateway.uploads.intake import Checksum, Conflict, WrongChecksum
 from singscript_gateway.uploads.model import StoredUpload

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import ValidationError
 
-from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, found_job, needs, read_object
+from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, needs, read_object
 from singscript_gateway.api.problems import MAX_ERRORS, Problem, ProblemError, invalid_input, problem_response
 from singscript_gateway.api.shapes import (
     RenderedFiles,
@@ -28,6 +28,7 @@ from singscript_gateway.api.shapes import (
     body_schema,
 )
 from singscript_gateway.api.uploads import received_text
+from singscript_gateway.jobs import actions
 from singscript_gateway.jobs.model import RESULT_NAME, Artifact, Format, Job, Karaoke, Revision
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.subtitles import render_requests
@@ -146,7 +147,7 @@ async def put_words(
             logger.info("words corrected", extra={"revision": standing.revision + 1})
             return _answer(job, standing.revision + 1, stored)
         # The words were corrected meanwhile, or other files were made.
-        job = await found_job(gateway, job.id, job.owner)
+        job = await actions.find(gateway.store, job.id, job.owner)
 
 
 @router.post(
@@ -169,7 +170,7 @@ async def render(gateway: GatewayDep, job: FinishedJobDep, order: RenderOrder) -
         stored, since = await _store(gateway, standing, files)
         if await gateway.store.put_files(job, job.formats | wanted, stored, since):
             return _answer(job, standing.revision, stored)
-        job = await found_job(gateway, job.id, job.owner)
+        job = await actions.find(gateway.store, job.id, job.owner)
 
 
 async def _words(gateway: Gateway, job: Job) -> tuple[Revision, dict[str, Any]]:
