@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sized
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,11 +52,12 @@ from singscript.separator.v1 import separator_pb2
 from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_gateway.api.server import make_app
+from singscript_gateway.auth.authenticator import Authenticator
 from singscript_gateway.auth.keys import id_of
-from singscript_gateway.auth.model import LOCAL_OWNER, SCOPES, Scope
+from singscript_gateway.auth.model import LOCAL_OWNER, SCOPES, Principal, Scope
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import Pool
-from singscript_gateway.jobs import watching
+from singscript_gateway.jobs import listen, watching
 from singscript_gateway.jobs.model import Event, Failure, Job
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update, read
@@ -132,6 +133,7 @@ class Refusal:
     message: str
     metadata: dict[str, str]
     fields: list[str]
+    retry_after_s: float = 0.0
 
 
 async def refused(call: Awaitable[Any]) -> Refusal:
@@ -147,6 +149,10 @@ async def refused(call: Awaitable[Any]) -> Refusal:
             info = error_details_pb2.ErrorInfo()
             detail.Unpack(info)
             refusal.reason, refusal.metadata = info.reason, dict(info.metadata)
+        if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo()
+            detail.Unpack(retry)
+            refusal.retry_after_s = retry.retry_delay.ToTimedelta().total_seconds()
         if detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             request = error_details_pb2.BadRequest()
             detail.Unpack(request)
@@ -518,6 +524,39 @@ async def test_r41_keys_that_have_ended_say_so(
     assert keyed.watchers == 0
 
 
+async def test_r43_requests_are_counted_and_a_watch_once(
+    database_url: str, objects: FolderStore, accounts: AccountStore, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+    principal = Authenticator.principal
+
+    async def counting(self: Authenticator, authorization: str | None) -> Principal:
+        asked.append(authorization)
+        return await principal(self, authorization)
+
+    monkeypatch.setattr(Authenticator, "principal", counting)
+    monkeypatch.setattr(watching, "JUDGE_EVERY_S", 0.05)
+    monkeypatch.setattr(listen, "POLL_LISTENING_S", 0.05)
+    monkeypatch.setattr(listen, "POLL_S", 0.05)
+    limits = {"auth": "keys", "quota_requests_per_minute": 2}
+    alice, bob = await key_of(accounts, "alice"), await key_of(accounts, "bob")
+    job = await store.create(link(), "alice")
+    everything = gateway_pb2.ListJobsRequest()
+    async with replica_of(api_settings(database_url, grpc_listen=free_address(), **limits), objects) as keyed:
+        call = keyed.jobs.WatchJob(gateway_pb2.WatchJobRequest(job_id=str(job.id)), metadata=bearer(alice), timeout=30)
+        await call.read()
+        await eventually(lambda: there(asked, 5), "the watch asks whether it still may")
+        header = {"Authorization": f"Bearer {alice}"}
+        assert (await keyed.rest.get("/api/jobs", headers=header)).status_code == 200
+        refusal = await refused(keyed.jobs.ListJobs(everything, metadata=bearer(alice)))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_REQUESTS")
+        facts = {name: refusal.metadata[name] for name in ("limit", "window", "of")}
+        assert facts == {"limit": "2", "window": "minute", "of": "user"}
+        assert 1 <= refusal.retry_after_s <= 30
+        await keyed.jobs.ListJobs(everything, metadata=bearer(bob))
+        call.cancel()
+
+
 async def test_audit_has_the_key_and_the_address(keyed: Replica, accounts: AccountStore, database_url: str) -> None:
     key = await key_of(accounts, "alice")
     job = (await keyed.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL), metadata=bearer(key))).job
@@ -679,7 +718,7 @@ async def test_r45_watch_across_restarts_of_the_server(processes: Processes, sto
     assert set(outcomes) == {grpc.StatusCode.UNAVAILABLE} and len(outcomes) >= 2
 
 
-async def there(seen: list[int], count: int) -> bool:
+async def there(seen: Sized, count: int) -> bool:
     return len(seen) >= count
 
 

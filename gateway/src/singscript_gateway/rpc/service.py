@@ -82,7 +82,7 @@ class JobService(gateway_pb2_grpc.JobServiceServicer):
             job = await self._find(request.job_id, principal)
 
         async def judge() -> None:
-            await self._principal(context, "jobs:read")
+            _check_scope(await self._gateway.authenticator.principal(_authorization(context)), "jobs:read")
 
         async with aclosing(self._gateway.watching.watch(job, request.after_seq, judge)) as pages:
             async for events in pages:
@@ -118,12 +118,12 @@ class JobService(gateway_pb2_grpc.JobServiceServicer):
             raise DatabaseUnavailable(message, retry_after_s=2.0) from error
 
     async def _principal(self, context: Context, scope: Scope) -> Principal:
-        """Who asks; raises Unauthenticated, ScopeMissing."""
+        """Who asks, whose request is counted; raises Unauthenticated, QuotaExceeded, ScopeMissing."""
         audit.address.set(_address(context.peer()))
         principal = await self._gateway.authenticator.principal(_authorization(context))
+        await self._gateway.quotas.take_request(principal.owner, principal.key_id)
         audit.key_id.set(principal.key_id)
-        if scope not in principal.scopes:
-            raise ScopeMissing(scope)
+        _check_scope(principal, scope)
         return principal
 
     async def _find(self, job_id: str, principal: Principal) -> Job:
@@ -136,6 +136,11 @@ class JobService(gateway_pb2_grpc.JobServiceServicer):
 
     async def _shown(self, job: Job) -> gateway_pb2.Job:
         return job_of(job_details(job, *await self._store.details(job)))
+
+
+def _check_scope(principal: Principal, scope: Scope) -> None:
+    if scope not in principal.scopes:
+        raise ScopeMissing(scope)
 
 
 def _authorization(context: Context) -> str | None:
