@@ -58,6 +58,10 @@ class ApiSettings(LeaseSettings):
         default="", description="Address and port of the gRPC API, for clients inside; empty: there is none."
     )
     aligner: str = Field(description="host:port of the aligner, which renders the words that somebody corrected.")
+    separator: str = Field(
+        default="", description="host:port of the separator, whose engines `GET /api/engines` lists."
+    )
+    transcriber: str = Field(default="", description="host:port of the transcriber; as SINGSCRIPT_SEPARATOR.")
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0, description="A larger upload is refused as TOO_LARGE.")
     cors_origins: str = Field(
         default="",

@@ -103,14 +103,14 @@ def running(
             ready = [pool.submit(_wait_for_service, c, services[c.name]) for c in children]
             _child(folder, "storage", ("singscript_storage",), shared).run_to_end(START_S)
             uri = _wait_for_file(postgres, uri_file)
-            gateway = shared | {"SINGSCRIPT_DATABASE_URL": uri, "SINGSCRIPT_ALIGNER": services["aligner"]}
+            known = {f"SINGSCRIPT_{name.upper()}": services[name] for name in ("separator", "transcriber", "aligner")}
+            gateway = shared | known | {"SINGSCRIPT_DATABASE_URL": uri}
             _child(folder, "migrate", ("singscript_gateway", "migrate"), gateway).run_to_end(START_S)
             say("starting the gateway")
             url = f"http://127.0.0.1:{port or free_port()}"
             listen = {"SINGSCRIPT_LISTEN": url.removeprefix("http://"), "SINGSCRIPT_AUTH": "off"}
             api = _child(folder, "gateway", ("singscript_gateway", "api"), gateway | listen)
             worker = {"SINGSCRIPT_DISPATCHER_CONCURRENCY": DISPATCHER_CONCURRENCY}
-            worker |= {f"SINGSCRIPT_{name.upper()}": services[name] for name in ("separator", "transcriber")}
             dispatcher = _child(folder, "dispatcher", ("singscript_gateway", "dispatcher"), gateway | worker)
             start(api)
             start(dispatcher)

@@ -19,6 +19,7 @@ from singscript_gateway.auth.authenticator import Authenticator
 from singscript_gateway.auth.model import Principal, Scope
 from singscript_gateway.auth.refusals import ScopeMissing
 from singscript_gateway.auth.store import AccountStore
+from singscript_gateway.engines import Engines
 from singscript_gateway.jobs import actions
 from singscript_gateway.jobs.creation import Creation
 from singscript_gateway.jobs.listen import Listener
@@ -39,6 +40,7 @@ class Gateway:
     intake: takes the bytes of uploads.
     remover: removes what no job refers to any more.
     aligner: renders subtitle files.
+    engines: asks the services what they have.
     closing: set when the process is to stop, so that event streams end.
     """
 
@@ -56,6 +58,7 @@ class Gateway:
     remover: Remover
     events: Listener
     aligner: aligner_pb2_grpc.AlignerServiceAsyncStub
+    engines: Engines
     closing: asyncio.Event
 
 

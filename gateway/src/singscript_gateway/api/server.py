@@ -18,6 +18,7 @@ from singscript_gateway.api import (
     account_webhook,
     artifacts,
     audit,
+    engines,
     events,
     health,
     jobs,
@@ -43,6 +44,7 @@ from singscript_gateway.auth.model import scopes
 from singscript_gateway.auth.oidc import Issuer
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import make_pool
+from singscript_gateway.engines import asking
 from singscript_gateway.jobs.creation import Creation
 from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.store import JobStore
@@ -88,7 +90,10 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             accounts = AccountStore(pool)
             authenticator = Authenticator(accounts, off=settings.auth == "off", issuer=_issuer(settings))
             intake = Intake(store, uploads, objects)
-            async with Remover(store, objects, _retention(settings)).running() as remover:
+            async with (
+                Remover(store, objects, _retention(settings)).running() as remover,
+                asking(settings.separator, settings.transcriber, aligner) as engine_list,
+            ):
                 gateway = app.state.gateway = Gateway(
                     settings=settings,
                     accounts=accounts,
@@ -104,6 +109,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
                     remover=remover,
                     events=listener,
                     aligner=aligner,
+                    engines=engine_list,
                     closing=closing,
                 )
                 async with serving(gateway) if settings.grpc_listen else nullcontext():
@@ -128,7 +134,21 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     add_cors(app, origins(settings.cors_origins))
     app.add_middleware(Requests)
     add_document(app)
-    for part in (jobs, tus, events, artifacts, words, webhooks, usage, quotas, account_webhook, keys, users, audit):
+    for part in (
+        jobs,
+        tus,
+        events,
+        artifacts,
+        words,
+        webhooks,
+        engines,
+        usage,
+        quotas,
+        account_webhook,
+        keys,
+        users,
+        audit,
+    ):
         app.include_router(part.router, responses=REFUSALS)
     app.include_router(health.router)
     return app
