@@ -412,6 +412,17 @@ async def test_job_waits_for_a_service_that_is_not_there(
     assert 0 < waits[0]["delay_s"] <= 0.05 < waits[2]["delay_s"] <= 0.2
 
 
+async def test_job_does_not_wait_for_ever_for_a_service_that_is_not_there(
+    store: JobStore, processes: Processes
+) -> None:
+    # So long that four waits of the longest kind fit into the time that a job may take.
+    limits = {"SINGSCRIPT_JOB_TIMEOUT_S": "0.4", "SINGSCRIPT_RETRY_CAP_S": "0.1"}
+    processes.start("dispatcher", SINGSCRIPT_ALIGNER=NOBODY, **limits)
+    done = await ended(store, await store.create(link(), LOCAL_OWNER))
+    assert done.state is JobState.FAILED and done.problem
+    assert (done.problem.reason, done.attempt) == ("UPSTREAM_UNAVAILABLE", 4)
+
+
 async def test_upstream_that_fails_is_retried_and_then_failed(store: JobStore, processes: Processes) -> None:
     async def broken(request: Request, context: Context) -> AsyncIterator[Response]:
         yield progress(media_pb2.STAGE_DOWNLOAD, 1.0)

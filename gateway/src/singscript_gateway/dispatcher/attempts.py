@@ -212,13 +212,27 @@ class Attempts:
         logger.warning("attempt failed: %s", failure.message, extra={"reason": failure.reason, "attempt": job.attempt})
         if _kept_unreadable(claim.kept, failure):
             return "started over" if await patiently(lambda: self._store.start_over(job, failure)) else "fenced"
-        if isinstance(error, errors.StageError) and _is_refusal(error):
+        if isinstance(error, errors.StageError) and self._may_wait(claim, error):
             delay_s = self._delay_s(claim.refusals, failure.retry_after_s)
             return "refused" if await patiently(lambda: self._store.refused(job, failure, delay_s)) else "fenced"
-        if not retryable or job.failures + 1 >= self._settings.max_attempts:
+        gone = isinstance(error, errors.StageError) and not was_reached(error)
+        if gone or not retryable or job.failures + 1 >= self._settings.max_attempts:
             return "failed" if await patiently(lambda: self._store.fail(job, failure)) else "fenced"
         delay_s = self._delay_s(job.failures, failure.retry_after_s)
         return "retry" if await patiently(lambda: self._store.retry(job, failure, delay_s)) else "fenced"
+
+    def _may_wait(self, claim: Claim, error: errors.StageError) -> bool:
+        """Whether a service said that it is full, or was not there: one that starts again is no failure of the job.
+
+        One that is not there for as long as a job may take will not come. gRPC uses the code of full services, without
+        a reason, for messages that are too large: more waiting would not help those.
+        """
+        if not was_reached(error):
+            settings = self._settings
+            most = max(settings.max_attempts, round(settings.job_timeout_s / settings.retry_cap_s))
+            return claim.refusals + 1 < most
+        code = status_code(error)
+        return code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.reason != code.name
 
     def _delay_s(self, times: int, asked_s: float | None) -> float:
         """Capped exponential back-off with jitter; what the service asks for wins."""
@@ -233,13 +247,3 @@ def _kept_unreadable(kept: Kept, failure: Failure) -> bool:
     if kept.separated:
         return failure.reason == _STEMS_UNREADABLE
     return bool(kept.original) and failure.stage == "download" and failure.reason in _ORIGINAL_UNREADABLE
-
-
-def _is_refusal(error: errors.StageError) -> bool:
-    """Whether a service said that it is full, or was not there: one that starts again is no failure of the job.
-
-    gRPC uses the code of full services, without a reason, for messages that are too large: more waiting would not help
-    those.
-    """
-    code = status_code(error)
-    return not was_reached(error) or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.reason != code.name)
