@@ -6,13 +6,16 @@ import re
 from importlib import resources
 
 
-def load(package: str) -> dict[str, bytes]:
-    """Those of all files of `package` together."""
-    folder = resources.files(package)
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+def load(*packages: str) -> dict[str, bytes]:
+    """Those of all files of the packages together. Raises ValueError for two of the same name."""
+    folders = [resources.files(package) for package in packages]
+    files = [file for folder in folders for file in folder.iterdir() if file.name.endswith(".sql")]
     text = "\n".join(file.read_text("utf-8") for file in files)
     parts = re.split(r"^-- (\w+) --\n", text, flags=re.MULTILINE)
-    return {name: statement.strip().encode() for name, statement in zip(parts[1::2], parts[2::2], strict=True)}
+    statements = {name: statement.strip().encode() for name, statement in zip(parts[1::2], parts[2::2], strict=True)}
+    if len(statements) < len(parts) // 2:
+        raise ValueError(f"Two statements have the same name in {', '.join(packages)}.")
+    return statements
 
 
-SQL = load("singscript_gateway.jobs") | load("singscript_gateway.uploads")
+SQL = load("singscript_gateway.jobs", "singscript_gateway.uploads")

@@ -20,7 +20,7 @@ RETURNING *
 INSERT INTO upload_parts (upload_id, offset_bytes, size_bytes, key)
 VALUES (%(id)s, %(offset_bytes)s, %(size_bytes)s, %(key)s)
 
--- get_parts --
+-- get_upload_parts --
 SELECT offset_bytes, size_bytes, key FROM upload_parts WHERE upload_id = %(id)s ORDER BY offset_bytes
 
 -- finish_upload --

@@ -85,7 +85,7 @@ class UploadStore:
     async def parts(self, upload: StoredUpload) -> list[Part]:
         """In their order; none once they were put together."""
         async with self._transaction() as tx:
-            return [Part.model_validate(row) for row in await tx.all("get_parts", id=upload.id)]
+            return [Part.model_validate(row) for row in await tx.all("get_upload_parts", id=upload.id)]
 
     async def finish(self, upload: StoredUpload, *, key: str, since: datetime, sha256: str) -> StoredUpload | None:
         """Says which object the upload has become; its parts are due for removal from then on.
