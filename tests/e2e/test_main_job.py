@@ -231,11 +231,10 @@ def test_a_separator_that_is_killed_costs_an_attempt_and_not_the_job(
 def test_a_transcriber_that_is_killed_after_the_separation_costs_no_second_one(
     outside: Path, offline: dict[str, str]
 ) -> None:
-    # A system of its own: `sphinx` hears a little differently in a process that has heard other songs before.
     with running(outside / "killed", extra=offline) as system, Client(system.url) as client:
-        undisturbed = client.submit_file(DEMO / "demo.flac")
+        undisturbed = client.submit_file(DEMO / "demo.flac", reuse="false")
         assert final(finish(client, undisturbed))["state"] == "succeeded"
-        job = client.submit_file(DEMO / "demo.flac")
+        job = client.submit_file(DEMO / "demo.flac", reuse="false")
         events: list[Event] = []
         for event in client.events(job["id"]):
             events.append(event)
