@@ -242,7 +242,7 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         *("/api/quotas", "/api/users/{user_id}/quotas"),
         *("/api/webhook", "/api/webhook/test", "/api/webhook/deliveries"),
         *("/api/users", "/api/users/{user_id}", "/api/users/{user_id}/keys", "/api/users/{user_id}/keys/{key_id}"),
-        *("/api/uploads", "/api/uploads/{upload_id}"),
+        *("/api/uploads", "/api/uploads/{upload_id}", "/api/engines"),
     }
     order = document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
     assert set(order) == {"application/json", "multipart/form-data"}
