@@ -17,7 +17,16 @@ S3 = {
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STORAGE_DIR", "S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION", "S3_SECURE"):
+    for name in (
+        "STORAGE_DIR",
+        "S3_ENDPOINT",
+        "S3_BUCKET",
+        "S3_ACCESS_KEY",
+        "S3_SECRET_KEY",
+        "S3_REGION",
+        "S3_SECURE",
+        "S3_PUBLIC_ENDPOINT",
+    ):
         monkeypatch.delenv(f"SINGSCRIPT_{name}", raising=False)
 
 
@@ -53,6 +62,38 @@ def test_half_an_s3_configuration_is_refused(monkeypatch: pytest.MonkeyPatch, mi
     set_all(monkeypatch, {name: value for name, value in S3.items() if not name.endswith(missing)})
     with pytest.raises(ValidationError, match="SINGSCRIPT_S3_ENDPOINT needs"):
         StorageSettings()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["files.example.org", "ftp://files.example.org", "https://files.example.org/s3", "https://me@files.example.org"],
+)
+def test_public_endpoint_is_scheme_and_host(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    set_all(monkeypatch, S3 | {"SINGSCRIPT_S3_PUBLIC_ENDPOINT": endpoint})
+    with pytest.raises(ValidationError, match="s3_public_endpoint"):
+        StorageSettings()
+
+
+def test_public_endpoint_is_of_a_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    public = {"SINGSCRIPT_S3_PUBLIC_ENDPOINT": "https://files.example.org"}
+    set_all(monkeypatch, public | {"SINGSCRIPT_STORAGE_DIR": str(tmp_path)})
+    with pytest.raises(ValidationError, match="SINGSCRIPT_S3_PUBLIC_ENDPOINT needs SINGSCRIPT_S3_ENDPOINT"):
+        StorageSettings()
+
+
+def test_links_lead_to_the_public_endpoint_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, S3)
+    store = open_store(StorageSettings())
+    assert store and store.link("x", "text/plain", "inline") is None
+    monkeypatch.setenv("SINGSCRIPT_S3_PUBLIC_ENDPOINT", "https://files.example.org:8443")
+    store = open_store(StorageSettings())
+    link = store.link("a/x.txt", "text/plain", "inline") if store else None
+    assert link and link.startswith("https://files.example.org:8443/singscript/a/x.txt?")
+    assert "very-secret" not in link
+
+
+def test_folder_has_no_links(tmp_path: Path) -> None:
+    assert FolderStore(tmp_path).link("x", "text/plain", "inline") is None
 
 
 def test_two_stores_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ async def get_result(gateway: GatewayDep, job: JobDep) -> JobResult | Response:
         200: {"description": "The whole file.", "content": {"*/*": {}}},
         206: {"description": "The part that `Range` asked for.", "content": {"*/*": {}}},
         304: {"description": "`If-None-Match` has its ETag, which is its SHA-256."},
+        307: {
+            "description": "The storage has it, at this address for a few minutes; ask there without the key, and for "
+            "the same `Range`. Only where the operator has told at which address clients reach the storage.",
+            "headers": {
+                "Location": {
+                    "description": "Whoever has it can read the file: a secret.",
+                    "schema": {"type": "string", "format": "uri"},
+                },
+                "Cache-Control": {"description": "`no-store`.", "schema": {"type": "string"}},
+            },
+        },
         404: {"model": Problem, "description": "JOB_NOT_FOUND, ARTIFACT_NOT_FOUND, OBJECT_NOT_FOUND"},
         416: {"model": Problem, "description": "RANGE_NOT_SATISFIABLE"},
     },
@@ -82,6 +93,9 @@ async def get_artifact(
     headers = _headers(artifact)
     if if_none_match and headers["ETag"] in (tag.strip().removeprefix("W/") for tag in if_none_match.split(",")):
         return Response(status_code=304, headers=headers)
+    link = gateway.objects.link(artifact.key, _content_type(artifact), headers["Content-Disposition"])
+    if link is not None:
+        return Response(status_code=307, headers={"Location": link, "Cache-Control": "no-store"})
     first, last = _span(range, artifact.size_bytes)
     length = last - first + 1
     headers["Content-Length"] = str(length)
@@ -90,7 +104,12 @@ async def get_artifact(
         status = 206
         headers["Content-Range"] = f"bytes {first}-{last}/{artifact.size_bytes}"
     reader = await asyncio.to_thread(gateway.objects.open, artifact.key, first, length)
-    return StreamingResponse(_blocks(reader), status, headers, artifact.media_type)
+    return StreamingResponse(_blocks(reader), status, headers, _content_type(artifact))
+
+
+def _content_type(artifact: Artifact) -> str:
+    # Without it browsers guess.
+    return f"{artifact.media_type}; charset=utf-8" if artifact.media_type.startswith("text/") else artifact.media_type
 
 
 def _headers(artifact: Artifact) -> dict[str, str]:

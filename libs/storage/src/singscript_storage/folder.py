@@ -106,6 +106,10 @@ class FolderStore:
         with _translated():
             path.unlink(missing_ok=True)
 
+    def link(self, key: str, media_type: str, disposition: str) -> str | None:
+        check_key(key)
+        return None
+
     def _path(self, key: str) -> Path:
         return self._objects / (key + _SUFFIX)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -19,11 +20,13 @@ from minio.error import MinioException, S3Error
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse
+from urllib3.util import parse_url
 
 from singscript_core import stopping
 from singscript_storage.keys import check_key, check_prefix
 from singscript_storage.store import (
     BLOCK_BYTES,
+    LINK_S,
     ObjectNotFound,
     Reader,
     StorageUnavailable,
@@ -48,6 +51,7 @@ class S3Store:
         endpoint: host:port.
         bucket, access_key, secret_key, region: as the server wants them.
         secure: whether over TLS.
+        public_endpoint: https://host:port at which clients reach the same bucket; empty: they do not.
         connect_s: longest wait for a connection, and for 64 KiB to be taken.
         read_s: longest wait for an answer, and between two pieces of one.
         retries: how many more times a request that can be repeated is tried.
@@ -62,6 +66,7 @@ class S3Store:
         secret_key: str,
         region: str = "us-east-1",
         secure: bool = True,
+        public_endpoint: str = "",
         connect_s: float = 3.0,
         read_s: float = 5.0,
         retries: int = 2,
@@ -78,6 +83,17 @@ class S3Store:
         self._client = Minio(
             endpoint, access_key=access_key, secret_key=secret_key, region=region, secure=secure, http_client=pool
         )
+        self._public: Minio | None = None
+        if public_endpoint:
+            public = parse_url(public_endpoint)
+            # Only signs: what is signed holds the host that is asked, and as it knows the region it asks nobody for it.
+            self._public = Minio(
+                public.netloc or "",
+                access_key=access_key,
+                secret_key=secret_key,
+                region=region,
+                secure=public.scheme == "https",
+            )
 
     def check(self) -> None:
         with self._translated():
@@ -152,6 +168,13 @@ class S3Store:
         check_key(key)
         with self._translated(key):
             self._client.remove_object(self._bucket, key)
+
+    def link(self, key: str, media_type: str, disposition: str) -> str | None:
+        check_key(key)
+        if self._public is None:
+            return None
+        headers: Any = {"response-content-type": media_type, "response-content-disposition": disposition}
+        return self._public.presigned_get_object(self._bucket, key, timedelta(seconds=LINK_S), headers)
 
     def _get(self, key: str, offset: int = 0, length: int = 0) -> BaseHTTPResponse:
         with self._translated(key):

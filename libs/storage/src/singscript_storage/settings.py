@@ -30,10 +30,19 @@ class StorageSettings(BaseSettings):
     s3_region: str = Field(default="us-east-1", description="Region of the bucket.")
     s3_secure: bool = Field(default=True, description="Whether the S3 server is spoken to over TLS.")
 
+    s3_public_endpoint: str = Field(
+        default="",
+        pattern=r"^$|^https?://[^/\s?#@]+$",
+        description="Where clients reach the same S3 server, such as https://files.example.org: the API sends them "
+        "there for files. Empty: files go through the API.",
+    )
+
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
         if self.storage_dir and self.s3_endpoint:
             raise ValueError("set SINGSCRIPT_STORAGE_DIR or SINGSCRIPT_S3_ENDPOINT, not both")
+        if self.s3_public_endpoint and not self.s3_endpoint:
+            raise ValueError("SINGSCRIPT_S3_PUBLIC_ENDPOINT needs SINGSCRIPT_S3_ENDPOINT beside it")
         if self.s3_endpoint and not (self.s3_bucket and self.s3_access_key and self.s3_secret_key.get_secret_value()):
             raise ValueError("SINGSCRIPT_S3_ENDPOINT needs SINGSCRIPT_S3_BUCKET, _ACCESS_KEY and _SECRET_KEY beside it")
         return self
@@ -55,5 +64,6 @@ def open_store(settings: StorageSettings) -> ObjectStore | None:
             secret_key=settings.s3_secret_key.get_secret_value(),
             region=settings.s3_region,
             secure=settings.s3_secure,
+            public_endpoint=settings.s3_public_endpoint,
         )
     return None

@@ -14,6 +14,8 @@ from singscript_core import stopping
 from singscript_core.errors import BrokenStream, InvalidInput, NotFound, Unavailable
 
 BLOCK_BYTES = 256 * 1024
+# Only the beginning of a download has to fall into it.
+LINK_S = 300
 
 
 class InvalidKey(InvalidInput):
@@ -109,6 +111,16 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Removes an object. It is no error if there is none."""
+        ...
+
+    def link(self, key: str, media_type: str, disposition: str) -> str | None:
+        """An address at which whoever has it can read the object for `LINK_S`, in part, too; None: there is none.
+
+        Only computed: that there is such an object is not looked up. The address is a secret.
+
+        Args:
+            media_type, disposition: the `Content-Type` and `Content-Disposition` that its answers have.
+        """
         ...
 
 
