@@ -21,6 +21,7 @@ import s3server
 
 from singscript_audio.decode import decode
 from singscript_audio.flac import FlacWriter
+from singscript_gateway.api.document import WordsDocument
 from singscript_standalone.client import Client, Event, RequestFailed
 from singscript_standalone.system import System, running
 
@@ -81,6 +82,7 @@ def test_the_demo_with_its_lyrics(client: Client, tmp_path: Path) -> None:
     assert [e.number for e in events] == list(range(1, len(events) + 1))
     result = client.result(job["id"])
     document = result["words"]
+    assert WordsDocument.model_validate(document).model_dump(exclude_unset=True) == document
 
     files = {a["name"]: a for a in result["artifacts"]}
     assert {"vocals.flac", "instrumental.flac", "words.json", "lyrics.srt"} <= set(files)

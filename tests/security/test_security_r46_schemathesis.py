@@ -25,7 +25,10 @@ SEED = os.environ.get("SINGSCRIPT_TEST_SEED", "1")
 HERE = Path(__file__).parent
 WORDS = {
     "version": 1,
+    "language": "en",
     "media": {"title": "Song", "artist": "Someone", "duration_s": 9.0, "webpage_url": "", "format": "flac"},
+    "lyrics_given": True,
+    "lyrics_source": None,
     "lines": [
         {
             "text": "La la",
@@ -39,7 +42,10 @@ WORDS = {
         }
     ],
     "unsung": [],
+    "unlisted": [],
     "heard": [],
+    "dropped": [],
+    "stages": {},
     "warnings": [],
 }
 

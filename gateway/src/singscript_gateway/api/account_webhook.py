@@ -31,6 +31,14 @@ _DELIVERY: dict[str, Any] = {
     "created_at": "2026-12-01T08:04:59Z",
     "ended_at": "2026-12-01T08:05:00Z",
 }
+_TEST = _DELIVERY | {
+    "job_id": None,
+    "type": "webhook.test",
+    "state": "waiting",
+    "attempts": 0,
+    "last_status": None,
+    "ended_at": None,
+}
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "WEBHOOK_NOT_FOUND"}}
 
 router = APIRouter(prefix="/api/webhook", tags=["account"], dependencies=[_MAY])
@@ -96,7 +104,11 @@ async def delete_webhook(gateway: GatewayDep, principal: PrincipalDep) -> None:
     "/test",
     status_code=202,
     summary="Try your webhook",
-    responses=_NOT_FOUND | {409: {"model": Problem, "description": "WEBHOOK_DISABLED: set it again first"}},
+    responses=_NOT_FOUND
+    | {
+        202: {"content": {"application/json": {"example": _TEST}}},
+        409: {"model": Problem, "description": "WEBHOOK_DISABLED: set it again first"},
+    },
 )
 async def test_webhook(gateway: GatewayDep, principal: PrincipalDep) -> ListedDelivery:
     """It is sent `webhook.test`, once. How that went stands in `GET /api/webhook/deliveries`."""

@@ -8,12 +8,12 @@ import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import StreamingResponse
 
 from singscript_gateway.api.gateway import GatewayDep, JobDep, needs, read_object
 from singscript_gateway.api.problems import Problem, ProblemError, problem_of, problem_response
-from singscript_gateway.api.shapes import JobResult, artifact_shape
+from singscript_gateway.api.shapes import JobResult, job_result
 from singscript_gateway.jobs.model import RESULT_NAME, Artifact
 from singscript_gateway.jobs.states import JobState
 from singscript_storage import Reader
@@ -38,7 +38,7 @@ _SHOWN = re.compile(r"(audio|video)/[\w.+-]+|application/json|text/plain|applica
         422: {"model": Problem, "description": "Why it failed when the input is at fault"},
     },
 )
-async def get_result(gateway: GatewayDep, job: JobDep) -> JobResult | Response:
+async def get_result(gateway: GatewayDep, job: JobDep) -> Response:
     """Media, lines with timed words, what was heard, engines and warnings, and the files that can be fetched."""
     if job.problem:
         return problem_response(problem_of(job.problem))
@@ -50,7 +50,7 @@ async def get_result(gateway: GatewayDep, job: JobDep) -> JobResult | Response:
     artifacts = await gateway.store.artifacts(job.id, job.owner)
     key = next(a.key for a in artifacts if a.name == RESULT_NAME)
     words = json.loads(await asyncio.to_thread(read_object, gateway.objects, key))
-    return JobResult(id=job.id, words=words, artifacts=[artifact_shape(job.id, a) for a in artifacts])
+    return Response(job_result(job, words, artifacts), media_type="application/json")
 
 
 @router.get(
@@ -80,9 +80,11 @@ async def get_result(gateway: GatewayDep, job: JobDep) -> JobResult | Response:
 async def get_artifact(
     gateway: GatewayDep,
     job: JobDep,
-    name: str,
+    name: Annotated[str, Path(description="As `artifacts` of the job has it.", examples=["vocals.flac"])],
     range: Annotated[str | None, Header(description="One range of bytes.")] = None,
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[
+        str | None, Header(description="The `sha256` of a copy, in quotes: 304 where the file is still that one.")
+    ] = None,
 ) -> Response:
     """Such as `vocals.flac`, `drums.mp3`, `words.json`, `lyrics.srt`. Also before the job has ended."""
     artifact = next((a for a in await gateway.store.artifacts(job.id, job.owner) if a.name == name), None)

@@ -63,8 +63,8 @@ async def watch_job(
     after: Annotated[int, Query(ge=0, le=_MAX_SEQ, description="As `Last-Event-ID`, which wins.")] = 0,
 ) -> Response:
     """Each event has a number (`id`), a kind (`event`) and JSON data with `at`, `attempt` and what the kind has:
-    `state`, `stage`, `progress`, `warning`, `engine`, `usage`, `artifact`, `media`, `lyrics`, `segment`, `dropped`,
-    `line`, `unmatched`, and `words` when somebody corrected them.
+    `state`, `stage`, `progress`, `warning`, `engine`, `resumed`, `usage`, `artifact`, `media`, `lyrics`, `segment`,
+    `dropped`, `line`, `unmatched`, and `words` when somebody corrected them.
     The stream ends when the job has and all is told, or the key has ended. Comments keep it open in between.
     """
     start = after if last_event_id is None else last_event_id

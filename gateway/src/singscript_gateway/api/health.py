@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 import psycopg
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from singscript_core.errors import StageError
 from singscript_gateway.api.gateway import Gateway, GatewayDep
@@ -19,6 +19,8 @@ _CHECK_S = 5.0
 
 
 class Alive(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ok"}})
+
     status: str = "ok"
 
 
@@ -28,12 +30,17 @@ class Check(BaseModel):
 
 
 class Readiness(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"ready": True, "checks": {"database": {"ok": True, "detail": ""}}}}
+    )
+
     ready: bool
     checks: dict[str, Check]
 
 
 @router.get("/healthz", summary="The process lives")
 async def healthz() -> Alive:
+    """Whatever it may lack: that stands in `/readyz`."""
     return Alive()
 
 

@@ -67,7 +67,10 @@ def _form_schema() -> dict[str, Any]:
             "required": True,
             "content": {
                 "application/json": {"schema": body_schema(CreateJob)},
-                "multipart/form-data": {"schema": _form_schema()},
+                "multipart/form-data": {
+                    "schema": _form_schema(),
+                    "example": {"file": "(bytes)", "lyrics": "La la la", "formats": "srt,ass", "language": "en"},
+                },
             },
         }
     },
@@ -131,6 +134,7 @@ async def list_jobs(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JobList:
+    """Your own. `next_cursor` leads to the page after."""
     wanted = Filter(states=state, since=since, until=until, reason=reason)
     jobs = await gateway.store.list_jobs(principal.owner, wanted, before=number_of(cursor), limit=limit + 1)
     page, next_cursor = page_of(jobs, limit)

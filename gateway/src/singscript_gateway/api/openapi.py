@@ -41,6 +41,13 @@ def _complete(document: dict[str, Any]) -> None:
                 if media_type == MEDIA_TYPE or content.get("schema") in (_PROBLEM, _VALIDATION):
                     del response["content"][media_type]
                     response["content"][MEDIA_TYPE] = {"schema": _PROBLEM}
+        for status, response in operation["responses"].items():
+            for content in response.get("content", {}).values() if status.startswith("2") else ():
+                if "example" in content:
+                    content["example"] = _with_nulls(content["example"], content["schema"], document)
+    for schema in document["components"]["schemas"].values():
+        if "example" in schema:
+            schema["example"] = _with_nulls(schema["example"], schema, document)
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
 
@@ -49,6 +56,27 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
     for path, methods in document["paths"].items():
         for operation in methods.values():
             yield path, operation
+
+
+def _with_nulls(example: Any, schema: dict[str, Any], document: dict[str, Any]) -> Any:
+    """FastAPI drops members that are null, also from examples: those that an answer always has are put back."""
+    match schema:
+        case {"$ref": str(reference)}:
+            return _with_nulls(example, document["components"]["schemas"][reference.rpartition("/")[2]], document)
+        case {"anyOf": [one, {"type": "null"}]} if example is not None:
+            return _with_nulls(example, one, document)
+        case {"properties": dict(properties)} if isinstance(example, dict):
+            missing = {name: None for name in schema.get("required", ()) if name not in example}
+            return {
+                name: _with_nulls(value, properties.get(name, {}), document)
+                for name, value in (example | missing).items()
+            }
+        case {"additionalProperties": dict(every)} if isinstance(example, dict):
+            return {name: _with_nulls(value, every, document) for name, value in example.items()}
+        case {"items": dict(every)} if isinstance(example, list):
+            return [_with_nulls(value, every, document) for value in example]
+        case _:
+            return example
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from singscript_gateway.api.gateway import GatewayDep, PrincipalDep, needs
 from singscript_gateway.api.problems import Problem
@@ -26,6 +26,24 @@ class AccountShape(BaseModel):
 
 class QuotaReport(BaseModel):
     """One's own limits, and what was used of them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "user": {
+                    "limits": {"active_jobs": 5, "spend_usd_per_month": 20.0},
+                    "used": {
+                        "requests_per_minute": 0,
+                        "active_jobs": 2,
+                        "audio_minutes_per_day": 31.5,
+                        "upload_bytes_per_day": 8388608,
+                        "spend_usd_per_month": 1.25,
+                    },
+                },
+                "key": None,
+            }
+        }
+    )
 
     user: AccountShape
     key: AccountShape | None = Field(

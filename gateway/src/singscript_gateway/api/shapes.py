@@ -11,6 +11,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from singscript_gateway.api import examples
+from singscript_gateway.api.document import WordsDocument
 from singscript_gateway.api.problems import Problem, problem_of
 from singscript_gateway.jobs.model import (
     Artifact,
@@ -136,6 +138,8 @@ class OptionsShape(BaseModel):
 class JobSummary(BaseModel):
     """A job in a list."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.SUMMARY})
+
     id: UUID
     state: JobState
     attempt: int = Field(description="How often work on it began.")
@@ -176,6 +180,8 @@ class ArtifactShape(BaseModel):
 class JobDetails(JobSummary):
     """A job with all that is known of it."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.DETAILS})
+
     media: MediaShape | None
     stages: list[Stage] = Field(description="Of the newest attempt; empty before the first.")
     warnings: list[WarningShape]
@@ -187,25 +193,37 @@ class JobDetails(JobSummary):
 class CreatedJob(JobDetails):
     """A job, and what is told only once."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.CREATED})
+
     webhook_secret: str | None = Field(
         default=None, description="Of a job with a webhook: what verifies the POST. Keep it; it is not shown again."
     )
 
 
 class JobList(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"jobs": [examples.SUMMARY], "next_cursor": "NDE"}})
+
     jobs: list[JobSummary]
     next_cursor: str | None = Field(description="For the next page; null on the last one.")
 
 
 class UsageReport(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"since": "2026-12-01T00:00:00Z", "until": None, "usage": [examples.USAGE]}}
+    )
+
     since: datetime | None
     until: datetime | None
     usage: list[UsageSum] = Field(description="By engine and model.")
 
 
 class JobResult(BaseModel):
+    """For the OpenAPI document; the answer is made by `job_result`."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.RESULT})
+
     id: UUID
-    words: dict[str, Any] = Field(description="The content of words.json: media, lines, what was heard, warnings.")
+    words: WordsDocument = Field(description="The content of words.json.")
     artifacts: list[ArtifactShape]
 
 
@@ -218,6 +236,12 @@ class RevisionShape(BaseModel):
 
 
 class RevisionList(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"revisions": [{"revision": 1, "made_by": "aligner", "created_at": "2026-12-01T08:04:59Z"}]}
+        }
+    )
+
     revisions: list[RevisionShape] = Field(description="Oldest first; the last one stands.")
 
 
@@ -233,6 +257,8 @@ class RenderOrder(BaseModel):
 
 
 class RenderedFiles(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"revision": 2, "artifacts": [examples.SUBTITLES]}})
+
     revision: int = Field(description="Of the words that the files show; also in `ETag`.")
     artifacts: list[ArtifactShape] = Field(description="What was made.")
 
@@ -289,6 +315,12 @@ def created_job(job: Job, webhook_secret: str | None) -> str:
     if webhook_secret:
         created["webhook_secret"] = webhook_secret
     return json.dumps(created, ensure_ascii=False)
+
+
+def job_result(job: Job, words: dict[str, Any], artifacts: list[Artifact]) -> str:
+    """A JobResult as JSON."""
+    files = [artifact_shape(job.id, artifact).model_dump(mode="json") for artifact in artifacts]
+    return json.dumps({"id": str(job.id), "words": words, "artifacts": files}, ensure_ascii=False)
 
 
 def artifact_shape(job_id: UUID, artifact: Artifact) -> ArtifactShape:

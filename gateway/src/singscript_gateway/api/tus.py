@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.types import Message
 
 from singscript_gateway.api.gateway import Gateway, GatewayDep, PrincipalDep, needs
@@ -90,7 +90,11 @@ def _versioned(
     """Any other is answered by `problems.py`: UNSUPPORTED_VERSION."""
 
 
-async def _found(gateway: GatewayDep, principal: PrincipalDep, upload_id: UUID) -> StoredUpload:
+async def _found(
+    gateway: GatewayDep,
+    principal: PrincipalDep,
+    upload_id: Annotated[UUID, Path(description="The last part of the `Location` that `POST /api/uploads` gave.")],
+) -> StoredUpload:
     """Raises ProblemError UPLOAD_NOT_FOUND, also where it is somebody else's."""
     upload = await gateway.uploads.get(principal.owner, upload_id)
     if upload is None:

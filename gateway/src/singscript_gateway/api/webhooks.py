@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from singscript_gateway.api.gateway import GatewayDep, JobDep, needs
 from singscript_gateway.api.problems import Problem, ProblemError
@@ -16,6 +16,28 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 class WebhookShape(BaseModel):
     """A job's webhook. Its path, its query and its secrets are not shown."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "origin": "https://example.com",
+                "disabled_at": None,
+                "deliveries": [
+                    {
+                        "id": "5b1c1f0e-6c1f-4a8e-9d5e-0a4f6f0b8f57",
+                        "type": "job.succeeded",
+                        "state": "waiting",
+                        "attempts": 1,
+                        "last_status": 502,
+                        "last_error": None,
+                        "due_at": "2026-12-01T08:05:05Z",
+                        "created_at": "2026-12-01T08:04:59Z",
+                        "ended_at": None,
+                    }
+                ],
+            }
+        }
+    )
 
     origin: str = Field(description="Scheme, host and port.")
     disabled_at: datetime | None = Field(description="When its server answered 410; it is told nothing more.")

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import ValidationError
 
+from singscript_gateway.api.document import WordsDocument
 from singscript_gateway.api.gateway import Gateway, GatewayDep, JobDep, needs, read_object
 from singscript_gateway.api.problems import MAX_ERRORS, Problem, ProblemError, invalid_input, problem_response
 from singscript_gateway.api.shapes import (
@@ -72,8 +73,8 @@ FinishedJobDep = Annotated[Job, Depends(_finished)]
     "/words",
     dependencies=[needs("jobs:read")],
     summary="The words of a job that succeeded, as they stand",
-    response_class=Response,
-    responses={200: {"description": "words.json.", "content": {_MEDIA_TYPE: {}}, "headers": _ETAG}, **_NOT_THERE},
+    response_model=WordsDocument,
+    responses={200: {"description": "words.json.", "headers": _ETAG}, **_NOT_THERE},
 )
 async def get_words(
     gateway: GatewayDep,
@@ -98,6 +99,7 @@ async def get_words(
     responses=_NOT_THERE,
 )
 async def list_revisions(gateway: GatewayDep, job: FinishedJobDep) -> RevisionList:
+    """Each can be read: `GET …/words?revision=1`."""
     revisions = await gateway.store.revisions(job.id, job.owner)
     return RevisionList(revisions=[RevisionShape(**r.model_dump(exclude={"key"})) for r in revisions])
 

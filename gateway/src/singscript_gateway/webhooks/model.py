@@ -54,7 +54,9 @@ def check_url(url: str) -> str:
 class WebhookOrder(BaseModel):
     """Who is to be told of the end of a job."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"example": {"url": "https://example.com/hook"}}
+    )
 
     url: Annotated[str, AfterValidator(check_url)] = Field(
         max_length=2048, repr=False, description="http or https; gets a POST when the job has ended."
