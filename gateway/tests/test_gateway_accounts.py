@@ -189,6 +189,9 @@ async def test_users(gateway: httpx.AsyncClient, accounts: AccountStore) -> None
     changed = await gateway.patch("/api/users/alice", headers=admin, json={"disabled": True, "name": "Alice"})
     assert changed.json()["disabled_at"] and changed.json()["name"] == "Alice"
     assert refusal(await gateway.get("/api/jobs", headers=bearer(key["key"]))) == (401, "USER_DISABLED")
+    for no_answer in (0, "no", "false"):
+        refused = await gateway.patch("/api/users/alice", headers=admin, json={"disabled": no_answer})
+        assert (refused.status_code, refused.json()["reason"]) == (422, "INVALID_INPUT")
     changed = await gateway.patch("/api/users/alice", headers=admin, json={"disabled": False})
     assert changed.json() == (await gateway.get("/api/users/alice", headers=admin)).json()
     assert changed.json()["disabled_at"] is None and changed.json()["name"] == "Alice"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from singscript_gateway.api.cursors import Cursor, Limit, number_of, page_of
 from singscript_gateway.api.gateway import GatewayDep, PrincipalDep, needs
@@ -62,7 +62,7 @@ class ChangedUser(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"disabled": True}})
 
     name: _Name | None = Field(default=None, description="For display.")
-    disabled: bool | None = Field(
+    disabled: StrictBool | None = Field(
         default=None, description="True: their keys and tokens stop within 5 seconds; what they have stays."
     )
 
