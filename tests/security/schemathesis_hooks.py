@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -114,7 +113,7 @@ def _fit(case: Any) -> None:
 
 def _stay_here(order: Any) -> None:
     """Webhooks that could be are sent to this machine, or rather not: no test reaches out."""
-    if not isinstance(order, Mapping) or not isinstance(url := order.get("url"), str):
+    if not isinstance(order, dict) or not isinstance(url := order.get("url"), str):
         return
     try:
         parts = urlsplit(url)

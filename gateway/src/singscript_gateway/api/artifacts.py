@@ -8,10 +8,11 @@ import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from singscript_gateway.api.gateway import GatewayDep, JobDep, needs, read_object
+from singscript_gateway.api.heads import is_head
 from singscript_gateway.api.problems import Problem, ProblemError, problem_of, problem_response
 from singscript_gateway.api.shapes import JobResult, job_result
 from singscript_gateway.jobs.model import RESULT_NAME, Artifact
@@ -78,6 +79,7 @@ async def get_result(gateway: GatewayDep, job: JobDep) -> Response:
     },
 )
 async def get_artifact(
+    request: Request,
     gateway: GatewayDep,
     job: JobDep,
     name: Annotated[str, Path(description="As `artifacts` of the job has it.", examples=["vocals.flac"])],
@@ -95,7 +97,9 @@ async def get_artifact(
     headers = _headers(artifact)
     if if_none_match and headers["ETag"] in (tag.strip().removeprefix("W/") for tag in if_none_match.split(",")):
         return Response(status_code=304, headers=headers)
-    link = gateway.objects.link(artifact.key, _content_type(artifact), headers["Content-Disposition"])
+    # A signed address is good for GET alone.
+    head = is_head(request)
+    link = None if head else gateway.objects.link(artifact.key, _content_type(artifact), headers["Content-Disposition"])
     if link is not None:
         return Response(status_code=307, headers={"Location": link, "Cache-Control": "no-store"})
     first, last = _span(range, artifact.size_bytes)
@@ -105,6 +109,8 @@ async def get_artifact(
     if range is not None and length < artifact.size_bytes:
         status = 206
         headers["Content-Range"] = f"bytes {first}-{last}/{artifact.size_bytes}"
+    if head:
+        return Response(None, status, headers, _content_type(artifact))
     reader = await asyncio.to_thread(gateway.objects.open, artifact.key, first, length)
     return StreamingResponse(_blocks(reader), status, headers, _content_type(artifact))
 

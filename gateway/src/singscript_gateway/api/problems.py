@@ -121,7 +121,8 @@ def _field(location: tuple[int | str, ...]) -> str:
 def _methods(request: Request) -> str:
     """Those of all routes at the address of `request`; Starlette has those of the first alone."""
     path = getattr(request.scope.get("route"), "path", "")
-    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, ())))
+    methods = {method.upper() for method in request.app.openapi()["paths"].get(path, ())}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def response_to(error: StageError | psycopg.OperationalError) -> JSONResponse:

@@ -34,6 +34,7 @@ from singscript_gateway.api.authentication import Authentication
 from singscript_gateway.api.cors import add_cors, origins
 from singscript_gateway.api.docs import add_docs
 from singscript_gateway.api.gateway import REFUSALS, Gateway
+from singscript_gateway.api.heads import Heads
 from singscript_gateway.api.openapi import add_document
 from singscript_gateway.api.problems import add_handlers
 from singscript_gateway.api.removal import Remover, Retention
@@ -127,6 +128,7 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
     add_docs(app)
     add_handlers(app)
     # The last one is outermost.
+    app.add_middleware(Heads)
     app.add_middleware(Authentication)
     if settings.auth == "off":
         app.add_middleware(Visitors, allowed=origins(settings.cors_origins))
