@@ -105,7 +105,7 @@ class Processes:
             process.wait(10)
 
 
-async def eventually(condition: Callable[[], Awaitable[Any]], what: str, within_s: float = 30.0) -> Any:
+async def eventually(condition: Callable[[], Awaitable[Any]], what: str, within_s: float = 90.0) -> Any:
     """The first true answer of `condition`."""
     async with asyncio.timeout(within_s):
         while True:
