@@ -62,8 +62,8 @@ class Gateway:
     closing: asyncio.Event
 
 
+# Dependencies are async, also where nothing is awaited: FastAPI runs each plain function in a thread.
 async def _gateway(request: Request) -> Gateway:
-    # Plain functions would each be run in a thread.
     return request.app.state.gateway
 
 
@@ -99,7 +99,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _principal(request: Request, _: Annotated[object, Security(_BEARER)]) -> Principal:
+async def _principal(request: Request, _: Annotated[object, Security(_BEARER)]) -> Principal:
     """Who asks; the scheme is for the OpenAPI document."""
     return principal_of(request)
 

@@ -84,7 +84,7 @@ def _problem(
     return ProblemError(status, reason, detail, _TUS | (headers or {}), **facts)
 
 
-def _versioned(
+async def _versioned(
     tus_resumable: Annotated[Literal["1.0.0"], Header(description="The version of the protocol.")],
 ) -> None:
     """Any other is answered by `problems.py`: UNSUPPORTED_VERSION."""
