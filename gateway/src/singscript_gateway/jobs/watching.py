@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # What each reader that does not read makes the process hold.
 _PAGE = 100
+# Events that come one upon the other are read together: a watcher looks this often at most.
+_LOOK_EVERY_S = 0.1
 # How often it is asked whether the watcher still may, and whether the job is still there.
 JUDGE_EVERY_S = 15.0
 
@@ -52,6 +55,7 @@ class Watching:
             Stopping.
         """
         judged_at_s = time.monotonic()
+        looked_at_s = -math.inf
         ended = job.state.final
         with self.events.waiting(str(job.id)) as changed:
             while not self.closing.is_set():
@@ -60,6 +64,7 @@ class Watching:
                         await judge()
                         await actions.find(self.store, job.id, job.owner)
                         judged_at_s = time.monotonic()
+                    looked_at_s = time.monotonic()
                     events = await self.store.events_after(job.id, job.owner, after, _PAGE)
                     all_read = len(events) < _PAGE
                 except psycopg.OperationalError as error:
@@ -74,4 +79,6 @@ class Watching:
                     return
                 if len(events) < _PAGE:
                     await pause(changed, min(self.events.poll_s, tick_s))
+                    await asyncio.sleep(max(0.0, looked_at_s + _LOOK_EVERY_S - time.monotonic()))
+                    changed.clear()
         raise Stopping("This process is about to end. Watch the job again, from the last event seen on.")
