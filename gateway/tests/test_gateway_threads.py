@@ -1,4 +1,4 @@
-"""A plain function among the routes or what they depend on would take a thread, and a turn of the processor, per call."""
+"""A plain function among the routes, or what they depend on, would take a thread for each request."""
 
 from __future__ import annotations
 

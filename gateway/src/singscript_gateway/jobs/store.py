@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from singscript_core.errors import InvalidInput
 from singscript_gateway.auth import audit
-from singscript_gateway.database import Pool, expected_migrations
+from singscript_gateway.database import Pool, expected_migrations, reading
 from singscript_gateway.jobs import kept
 from singscript_gateway.jobs.model import (
     RESULT_NAME,
@@ -678,9 +678,7 @@ class JobStore:
 
     @asynccontextmanager
     async def _statements(self) -> AsyncIterator[Transaction]:
-        """For what only reads: each statement by itself, without the two round trips of a transaction."""
-        async with self._pool.connection() as connection:
-            await connection.set_autocommit(True)
+        async with reading(self._pool) as connection:
             yield Transaction(connection, shared=self._shared)
 
     @asynccontextmanager
