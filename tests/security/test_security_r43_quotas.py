@@ -434,7 +434,17 @@ async def test_r43_an_admin_sets_limits_that_hold_in_every_replica(
         assert (await system.job(key)).status_code == 202
         assert (await system.send("PUT", path, admin, json={})).status_code == 200
         assert (await system.job(key)).status_code == 429
-        for body in ({"active_jobs": -1}, {"active_jobs": 1.5}, {"jobs": 1}, {"spend_usd_per_month": "x"}):
+        # JSON knows one kind of numbers.
+        assert (await system.send("PUT", path, admin, json={"active_jobs": 2.0})).json()["active_jobs"] == 2
+        for body in (
+            {"active_jobs": -1},
+            {"active_jobs": 1.5},
+            {"active_jobs": "1"},
+            {"active_jobs": True},
+            {"jobs": 1},
+        ):
+            assert (await system.send("PUT", path, admin, json=body)).status_code == 422
+        for body in ({"spend_usd_per_month": "x"}, {"spend_usd_per_month": "1"}):
             assert (await system.send("PUT", path, admin, json=body)).status_code == 422
         assert (await system.send("PUT", path, key, json={})).json()["scope"] == "admin"
         assert (await system.send("GET", path, key)).status_code == 403
@@ -443,7 +453,7 @@ async def test_r43_an_admin_sets_limits_that_hold_in_every_replica(
             assert (answer.status_code, answer.json()["reason"]) == (404, "USER_NOT_FOUND")
     assert await execute(
         database_url, "SELECT owner, target, count(*) FROM audit WHERE action = 'user.limited' GROUP BY 1, 2"
-    ) == [("root", "alice", 3)]
+    ) == [("root", "alice", 4)]
 
 
 async def test_r43_what_counts_for_no_limit_is_forgotten(store: JobStore, database_url: str) -> None:

@@ -65,6 +65,14 @@ async def test_bodies_that_are_no_order(client: httpx.AsyncClient, store: JobSto
     refused(await client.put(f"/api/jobs/{job.id}/words", content=body, headers=JSON | {"If-Match": "*"}), 409, 422)
 
 
+async def test_reuse_is_true_or_false(client: httpx.AsyncClient) -> None:
+    for value in (0, 1, "no", "", [], 0.0):
+        refused(await client.post("/api/jobs", json={"url": URL, "reuse": value}), 422)
+    for text in ("false", "False"):
+        made = await client.post("/api/jobs", files={"url": (None, URL), "reuse": (None, text)})
+        assert made.json()["options"]["reuse"] is False
+
+
 TEXTS = st.text(st.characters(), max_size=30) | st.sampled_from(
     [
         "\0",

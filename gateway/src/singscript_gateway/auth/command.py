@@ -165,15 +165,17 @@ def _changed(limits: Limits, arguments: argparse.Namespace) -> Limits:
     asked = {name: getattr(arguments, name) for name in Limits.model_fields if getattr(arguments, name) is not None}
     asked = {name: None if limit == _DEFAULT else limit for name, limit in asked.items()}
     try:
-        return Limits.model_validate_strings(
-            {name: str(limit) for name, limit in (limits.model_dump() | asked).items() if limit is not None}
-        )
+        return Limits.model_validate(limits.model_dump() | asked)
     except ValidationError as error:
         raise LimitInvalid(error) from None
 
 
-def _limit(text: str) -> str:
-    return {"none": "0"}.get(text, text)
+def _limit(text: str) -> float | str:
+    """What is no number is refused together with numbers that no limit can be."""
+    try:
+        return float({"none": "0"}.get(text, text))
+    except ValueError:
+        return text
 
 
 def _days(text: str) -> float:

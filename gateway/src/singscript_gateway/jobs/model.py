@@ -62,6 +62,12 @@ Formats = Annotated[
     list[Format], Field(min_length=1, json_schema_extra={"uniqueItems": True}), AfterValidator(_each_once)
 ]
 
+
+def _of_a_form(value: object) -> object:
+    """Texts are all that a form has."""
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
 # The file that a job's result is.
 RESULT_NAME = "words.json"
 
@@ -144,7 +150,7 @@ class JobOptions(BaseModel):
         default="normal", description="Which of one's own jobs come first. Those of others have their turns anyway."
     )
     webhook: WebhookOrder | None = Field(default=None, description="Who is told when the job has ended.")
-    reuse: bool = Field(
+    reuse: Annotated[StrictBool, BeforeValidator(_of_a_form)] = Field(
         default=True,
         description="What was computed for another job on the same sound, with the same parameters, is used. "
         "`false`: everything is computed anew.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from singscript_core.errors import Busy, InvalidInput, Rejected
 
@@ -23,7 +23,15 @@ PAID_ENGINES = frozenset({"openai"})
 ACTIVE_RETRY_S = 10.0
 
 _MOST = 10**15
-_Count = Annotated[int | None, Field(ge=0, le=_MOST)]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON knows one kind of numbers: 5.0 is 5.
+_WHOLE = BeforeValidator(_whole)
+_Count = Annotated[int, Field(ge=0, le=_MOST), _WHOLE] | None
 _Amount = Annotated[float | None, Field(ge=0, le=_MOST, allow_inf_nan=False)]
 
 _REASONS: dict[Quota, str] = {
@@ -52,7 +60,7 @@ class Limits(BaseModel):
         json_schema_extra={"example": {"active_jobs": 5, "spend_usd_per_month": 20.0}},
     )
 
-    requests_per_minute: Annotated[int | None, Field(ge=0, le=1_000_000)] = Field(
+    requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000), _WHOLE] | None = Field(
         default=None, description="Requests at once; they come back evenly, all of them in a minute."
     )
     active_jobs: _Count = Field(default=None, description="Jobs that are queued or run.")
