@@ -17,6 +17,7 @@ from singscript_core.settings import ModelSettings, ServiceSettings
 from singscript_downloader.settings import DownloaderSettings
 from singscript_gateway.settings import ApiSettings, DispatcherSettings
 from singscript_separator.settings import SeparatorSettings
+from singscript_serving.tls import TlsSettings
 from singscript_storage.settings import StorageSettings
 from singscript_transcriber.settings import TranscriberSettings
 
@@ -31,6 +32,7 @@ page is written by `make format` from the code that reads them.
 SECTIONS: tuple[tuple[str, type[BaseSettings], tuple[type[BaseSettings], ...]], ...] = (
     ("Every gRPC service", ServiceSettings, ()),
     ("Where files are kept: every service, and the gateway", StorageSettings, ()),
+    ("TLS between services: every service, and the gateway", TlsSettings, ()),
     ("Model weights: separator, transcriber, aligner", ModelSettings, ()),
     ("Downloader", DownloaderSettings, (ServiceSettings,)),
     ("Separator", SeparatorSettings, (ServiceSettings,)),

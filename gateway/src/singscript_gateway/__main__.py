@@ -16,6 +16,7 @@ from singscript_gateway import database, dispatcher
 from singscript_gateway.api import server
 from singscript_gateway.auth import command
 from singscript_gateway.settings import ApiSettings, DatabaseSettings, DispatcherSettings
+from singscript_serving import tls
 
 logger = logging.getLogger("singscript_gateway")
 
@@ -57,6 +58,8 @@ def _migrate(settings: DatabaseSettings) -> None:
 
 def _api(settings: ApiSettings) -> None:
     set_up_logging("gateway", settings.log_level)
+    # Refused here, and not when the first service is dialled.
+    tls.identity()
     server.serve(settings)
 
 
@@ -73,6 +76,7 @@ def _administer(arguments: argparse.Namespace, settings: DatabaseSettings) -> No
 
 def _dispatch(settings: DispatcherSettings) -> None:
     set_up_logging("dispatcher", settings.log_level)
+    tls.identity()
     asyncio.run(dispatcher.run(settings))
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from singscript_core.errors import StageError
 from singscript_standalone import demo, report
 from singscript_standalone.client import Client, RequestFailed
 from singscript_standalone.processes import ProcessFailed
@@ -275,7 +276,7 @@ def _failures() -> Iterator[None]:
     except RequestFailed as error:
         err_console.print(f"[red]{error.reason}[/] {escape(error.message)}")
         raise typer.Exit(EXIT_FAILED) from None
-    except ProcessFailed as error:
+    except (ProcessFailed, StageError) as error:
         err_console.print(f"[red]The system did not start.[/] {escape(str(error))}")
         raise typer.Exit(EXIT_NOT_STARTED) from None
     except KeyboardInterrupt:

@@ -12,7 +12,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 from singscript.aligner.v1 import aligner_pb2, aligner_pb2_grpc
 from singscript.downloader.v1 import downloader_pb2, downloader_pb2_grpc
 from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
@@ -21,7 +20,7 @@ from singscript.transcriber.v1 import transcriber_pb2, transcriber_pb2_grpc
 from singscript_core.errors import StageError
 from singscript_core.settings import ModelSettings
 from singscript_serving.calls import response
-from singscript_serving.channel import dial
+from singscript_serving.channel import dial, dial_blocking
 from singscript_standalone.system import home, private_folder, running_services
 
 # A five-minute song leaves about 150 MB behind: the original and two stems.
@@ -73,17 +72,16 @@ def _machine() -> list[Finding]:
 
 def _engines(addresses: dict[str, str]) -> list[Finding]:
     found: list[Finding] = []
-    options = [("grpc.enable_http_proxy", 0)]
-    with grpc.insecure_channel(addresses["separator"], options=options) as channel:
+    with dial_blocking(addresses["separator"]) as channel:
         stub = separator_pb2_grpc.SeparatorServiceStub(channel)
         for one in stub.ListModels(separator_pb2.ListModelsRequest(), timeout=ENGINES_S).models:
             if one.is_default or one.available:
                 found.append(_engine("separator", one.engine, one.model, one.available, one.problem))
-    with grpc.insecure_channel(addresses["transcriber"], options=options) as channel:
+    with dial_blocking(addresses["transcriber"]) as channel:
         stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
         for one in stub.ListEngines(transcriber_pb2.ListEnginesRequest(), timeout=ENGINES_S).engines:
             found.append(_engine("transcriber", one.engine, one.model, one.available, one.problem))
-    with grpc.insecure_channel(addresses["aligner"], options=options) as channel:
+    with dial_blocking(addresses["aligner"]) as channel:
         stub = aligner_pb2_grpc.AlignerServiceStub(channel)
         for one in stub.ListEngines(aligner_pb2.ListEnginesRequest(), timeout=ENGINES_S).engines:
             found.append(_engine("aligner", one.engine, one.model, one.available, one.problem))

@@ -18,6 +18,7 @@ import platformdirs
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from singscript_serving.channel import dial_blocking
 from singscript_standalone.processes import Child, ProcessFailed, Supervisor, free_port, stop_in_order
 
 SERVICES = ("downloader", "separator", "transcriber", "aligner")
@@ -165,7 +166,7 @@ def _wait_for_file(child: Child, path: Path) -> str:
 
 def _wait_for_service(child: Child, address: str) -> None:
     deadline_s = time.monotonic() + START_S
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with dial_blocking(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         while True:
             _check(child, deadline_s)

@@ -29,6 +29,8 @@ async def serving(gateway: Gateway) -> AsyncIterator[str]:
     service = Service(
         "singscript.gateway.v1.JobService",
         lambda server: gateway_pb2_grpc.add_JobServiceServicer_to_server(JobService(gateway), server),
+        # They have keys.
+        for_services=False,
     )
     settings = ServiceSettings(
         listen=gateway.settings.grpc_listen, max_streams=MAX_WATCHES, drain_s=gateway.settings.drain_s

@@ -1,4 +1,4 @@
-"""Channels to other services: keepalive that finds a frozen peer in seconds, and the job id sent along."""
+"""Channels to other services: keepalive that finds a frozen peer in seconds, TLS, and the job id sent along."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from singscript_core import logs
+from singscript_serving import tls
 
 JOB_ID_KEY = "x-singscript-job"
 # Every stream is answered with it at once: who never saw it never reached the service.
@@ -69,7 +70,26 @@ async def dial(target: str) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to `target` (host:port), closed at the end.
 
     Opening it connects to nothing yet: a peer that is down shows as UPSTREAM_UNAVAILABLE at the first call.
+
+    Raises:
+        TlsUnusable.
     """
-    interceptors = [_UnaryUnary(), _UnaryStream(), _StreamStream()]
-    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS, interceptors=interceptors) as channel:
+    identity = tls.identity()
+    how: dict[str, Any] = {
+        "options": CHANNEL_OPTIONS,
+        "interceptors": [_UnaryUnary(), _UnaryStream(), _StreamStream()],
+    }
+    async with (
+        grpc.aio.secure_channel(target, identity.for_channel(), **how)
+        if identity
+        else grpc.aio.insecure_channel(target, **how)
+    ) as channel:
         yield channel
+
+
+def dial_blocking(target: str) -> grpc.Channel:
+    """As `dial`, for programs without asyncio; to be used in a `with`."""
+    identity = tls.identity()
+    if identity:
+        return grpc.secure_channel(target, identity.for_channel(), options=CHANNEL_OPTIONS)
+    return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)

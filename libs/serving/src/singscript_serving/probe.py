@@ -10,17 +10,20 @@ import sys
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from singscript_core.errors import StageError
+from singscript_serving.channel import dial_blocking
+
 TIMEOUT_S = 3.0
 
 
 def main() -> int:
-    with grpc.insecure_channel(sys.argv[1], options=[("grpc.enable_http_proxy", 0)]) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        try:
+    try:
+        with dial_blocking(sys.argv[1]) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)  # pyright: ignore[reportAttributeAccessIssue]  (not in the stubs)
-        except grpc.RpcError as error:
-            print(error, file=sys.stderr)
-            return 1
+    except (StageError, grpc.RpcError) as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1
 
 

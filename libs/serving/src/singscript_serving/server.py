@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from singscript_core.settings import ServiceSettings
+from singscript_serving import tls
 from singscript_serving.channel import MAX_MESSAGE_BYTES
 from singscript_serving.interceptor import CallInterceptor
 
@@ -41,11 +42,13 @@ class Service:
         full_name: as in the .proto: "singscript.separator.v1.SeparatorService".
         add: registers the servicer with the server.
         on_start: awaited in the background once the port is open, for work such as checking engines.
+        for_services: its callers are services; where TLS is on each has to show a certificate.
     """
 
     full_name: str
     add: Callable[[grpc.aio.Server], None]
     on_start: Callable[[], Awaitable[None]] | None = None
+    for_services: bool = True
 
     @property
     def short_name(self) -> str:
@@ -61,7 +64,9 @@ async def running(service: Service, settings: ServiceSettings) -> AsyncIterator[
 
     Raises:
         OSError: the address cannot be bound.
+        TlsUnusable.
     """
+    identity = tls.identity()
     interceptor = CallInterceptor(service.short_name, settings.max_streams)
     server = grpc.aio.server(interceptors=[interceptor], options=SERVER_OPTIONS)
     service.add(server)
@@ -71,14 +76,18 @@ async def running(service: Service, settings: ServiceSettings) -> AsyncIterator[
     reflection.enable_server_reflection(names, server)
     host = settings.listen.rpartition(":")[0]
     try:
-        port = server.add_insecure_port(settings.listen)
+        if identity:
+            credentials = identity.for_server(asks_clients=service.for_services)
+            port = server.add_secure_port(settings.listen, credentials)
+        else:
+            port = server.add_insecure_port(settings.listen)
     except RuntimeError as error:
         raise OSError(f"Cannot listen on {settings.listen}: {error}") from None
     await server.start()
     for name in ("", service.full_name):
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     address = f"{host}:{port}"
-    log.info("listening", extra={"address": address})
+    log.info("listening", extra={"address": address, "tls": identity is not None})
     background = asyncio.create_task(_start_up(service))
     try:
         yield address

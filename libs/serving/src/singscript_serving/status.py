@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
@@ -9,6 +11,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from singscript_core import errors
+from singscript_serving import tls
 
 DOMAIN = "singscript"
 # In the metadata of an error, for whoever relays it.
@@ -60,6 +63,12 @@ class UpstreamUnavailable(errors.Unavailable):
     """The service that this one needs cannot be reached, or stopped answering."""
 
     reason = "UPSTREAM_UNAVAILABLE"
+
+
+class HandshakeFailed(errors.Unavailable):
+    """This service and the one that it needs do not accept each other's certificates."""
+
+    reason = "TLS_HANDSHAKE_FAILED"
 
 
 class UpstreamNotConfigured(errors.InvalidInput):
@@ -120,6 +129,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, *, reached: bool =
         if reason:
             return RelayedError(error.code(), reason, status.message, retry_after_s=retry_after_s, metadata=metadata)
     code, facts = error.code(), {"service": service}
+    if code is grpc.StatusCode.UNAVAILABLE and (why := _why_no_connection(error.details() or "")):
+        return HandshakeFailed(f"The {service} cannot be spoken to: {why}", metadata=facts | {_REACHED: "no"})
     if code is grpc.StatusCode.UNAVAILABLE and not reached:
         return UpstreamUnavailable(f"The {service} cannot be reached.", metadata=facts | {_REACHED: "no"})
     if code is grpc.StatusCode.UNAVAILABLE:
@@ -130,6 +141,28 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str, *, reached: bool =
         # Our own cancellation surfaces as asyncio.CancelledError: this one comes from a peer that drains.
         return UpstreamUnavailable(f"The {service} stopped in the middle.", metadata=facts)
     return RelayedError(code, code.name, f"The {service} answered: {error.details()}", metadata=facts)
+
+
+def _why_no_connection(details: str) -> str:
+    """What is wrong with TLS between two services, as gRPC tells it; empty: nothing that is known."""
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        fault = re.search(r"CERTIFICATE_VERIFY_FAILED: ([\w ]+)", details)
+        why = fault[1] if fault else "no reason was given"
+        return f"its certificate is not trusted ({why}). Check its SINGSCRIPT_TLS_CERT, and SINGSCRIPT_TLS_CA here."
+    if "Hostname Verification" in details:
+        return "its certificate is not for the name that it is dialled by. Make it one for that name."
+    if "WRONG_VERSION_NUMBER" in details:
+        return "it speaks no TLS, and this process does. Set SINGSCRIPT_TLS_CERT for both."
+    if "handshake failed" in details:
+        return "TLS between the two cannot be set up. Check SINGSCRIPT_TLS_CERT of both."
+    # A server says no more than this to a client whose certificate it refuses.
+    if (
+        tls.identity()
+        and "failed to connect" in details
+        and re.search(r"Socket closed|reset by peer|Broken pipe", details)
+    ):
+        return "it ends connections before they stand. It may not trust SINGSCRIPT_TLS_CERT of this process."
+    return ""
 
 
 def _packed(message: Message) -> any_pb2.Any:

@@ -7,6 +7,7 @@ import sys
 
 from pydantic import ValidationError
 
+from singscript_core.errors import StageError
 from singscript_core.logs import set_up_logging
 from singscript_downloader.service import service
 from singscript_downloader.settings import DownloaderSettings
@@ -18,10 +19,12 @@ def main() -> None:
     """Reads the settings and serves."""
     try:
         settings, storage = DownloaderSettings(), StorageSettings()  # pyright: ignore[reportCallIssue]
+        set_up_logging("downloader", settings.log_level)
+        asyncio.run(serve(service(settings, open_store(storage)), settings))
     except ValidationError as error:
         sys.exit(str(error))
-    set_up_logging("downloader", settings.log_level)
-    asyncio.run(serve(service(settings, open_store(storage)), settings))
+    except (OSError, StageError) as error:
+        sys.exit(f"downloader: {error}")
 
 
 if __name__ == "__main__":
