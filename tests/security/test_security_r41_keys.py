@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
 from uuid import uuid4
 
 import httpx
 import pytest
-from gateway_testing import Processes, api_settings, client_of, eventually, execute, link
+from gateway_testing import (
+    NOBODY,
+    Processes,
+    api_settings,
+    client_of,
+    eventually,
+    execute,
+    free_address,
+    is_up,
+    link,
+)
 
 from singscript_gateway.auth import authenticator
 from singscript_gateway.auth.keys import digest, id_of
@@ -160,6 +173,113 @@ async def test_r41_revoked_keys_and_disabled_users_stop_within_seconds(
     assert await eventually(lambda: refused(second), "it stops") == "USER_DISABLED"
     wrong = first[:-1] + ("A" if first[-1] != "A" else "B")
     assert await refused(wrong) == "UNAUTHENTICATED", "why a key ended is told only to who has it"
+
+
+async def test_r41_a_revoked_key_stops_within_5_s_at_every_replica(
+    processes: Processes, accounts: AccountStore
+) -> None:
+    """It is revoked at one replica while another one is asked, which had just said yes."""
+    key = await key_of(accounts, "alice")
+    addresses = [free_address(), free_address()]
+    for address in addresses:
+        processes.start("api", SINGSCRIPT_LISTEN=address, SINGSCRIPT_ALIGNER=NOBODY, SINGSCRIPT_AUTH="keys")
+    async with contextlib.AsyncExitStack() as stack:
+        first, second = [
+            await stack.enter_async_context(
+                httpx.AsyncClient(base_url=f"http://{address}", headers=bearer(key), timeout=60, trust_env=False)
+            )
+            for address in addresses
+        ]
+        for client in (first, second):
+            await is_up(client)
+            assert (await client.get("/api/me")).status_code == 200
+        assert (await first.delete(f"/api/keys/{id_of(key)}")).status_code == 204
+        revoked_at_s = last_served_at_s = time.monotonic()
+
+        async def refused() -> bool:
+            nonlocal last_served_at_s
+            sent_at_s = time.monotonic()
+            answer = await second.get("/api/me")
+            if answer.status_code == 200:
+                last_served_at_s = sent_at_s
+            return answer.status_code == 401 and answer.json()["reason"] == "KEY_REVOKED"
+
+        await eventually(refused, "the other replica knows")
+        # Of requests that were sent later none was served, however slow the machine is.
+        assert last_served_at_s - revoked_at_s < 5
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[timedelta], None]]:
+    """Moves the clock that keys are judged by."""
+    ahead = timedelta()
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + ahead
+
+    def move(by: timedelta) -> None:
+        nonlocal ahead
+        ahead = by
+
+    monkeypatch.setattr(authenticator, "datetime", Clock)
+    yield move
+
+
+async def test_r41_an_expired_key_is_refused_at_once(
+    gateway: httpx.AsyncClient, accounts: AccountStore, later: Callable[[timedelta], None]
+) -> None:
+    """Also where it was remembered as good."""
+    await accounts.add_user("alice", "Alice", by=None)
+    ends_at = datetime.now(UTC) + timedelta(hours=1)
+    _, key = await accounts.add_key("alice", "", SCOPES, ends_at, by=None)
+    assert (await gateway.get("/api/jobs", headers=bearer(key))).status_code == 200
+    later(timedelta(hours=1))
+    refused = await gateway.get("/api/jobs", headers=bearer(key))
+    assert (refused.status_code, refused.json()["reason"]) == (401, "KEY_EXPIRED")
+    assert refused.headers["www-authenticate"] == "Bearer"
+    wrong = key[:-1] + ("A" if key[-1] != "A" else "B")
+    refused = await gateway.get("/api/jobs", headers=bearer(wrong))
+    assert refused.json()["reason"] == "UNAUTHENTICATED", "when a key ended is told only to who has it"
+
+
+async def test_r41_a_rotated_key_works_until_its_overlap_is_over(
+    gateway: httpx.AsyncClient, accounts: AccountStore, later: Callable[[timedelta], None]
+) -> None:
+    old = await key_of(accounts, "alice")
+    rotated = await gateway.post(f"/api/keys/{id_of(old)}/rotate", headers=bearer(old), json={"overlap_s": 3600})
+    new = rotated.json()["key"]
+    later(timedelta(minutes=50))
+    assert [(await gateway.get("/api/me", headers=bearer(key))).status_code for key in (old, new)] == [200, 200]
+    later(timedelta(minutes=61))
+
+    async def refused() -> str | None:
+        answer = await gateway.get("/api/me", headers=bearer(old))
+        return answer.json()["reason"] if answer.status_code == 401 else None
+
+    assert await eventually(refused, "it was remembered without an end") == "KEY_EXPIRED"
+    assert (await gateway.get("/api/me", headers=bearer(new))).status_code == 200
+
+
+async def test_r41_the_last_use_is_written_once_a_minute(
+    gateway: httpx.AsyncClient, accounts: AccountStore, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that is written, be it with the same, has another `xmin`."""
+    key = await key_of(accounts, "alice")
+
+    async def used() -> tuple[datetime, str]:
+        for _ in range(20):
+            assert (await gateway.get("/api/me", headers=bearer(key))).status_code == 200
+        ((last_used_at, xmin),) = await execute(database_url, "SELECT last_used_at, xmin::text FROM api_keys")
+        return last_used_at, xmin
+
+    first = await used()
+    # As another replica does, which has not asked yet.
+    monkeypatch.setattr(authenticator, "REMEMBERED_S", 0.0)
+    assert await used() == first
+    await execute(database_url, "UPDATE api_keys SET last_used_at = last_used_at - interval '61 s'")
+    assert (await used())[0] > first[0]
 
 
 async def test_r45_stream_of_a_revoked_key_closes(
