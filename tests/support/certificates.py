@@ -50,13 +50,14 @@ class Authority:
 
     @property
     def pem(self) -> bytes:
+        """Its own certificate."""
+        return self.certified(self)
+
+    def certified(self, other: Authority) -> bytes:
+        """A certificate that makes another CA one of this one's."""
         ca = x509.BasicConstraints(ca=True, path_length=None)
-        return (
-            self._signed(self.name, self.key, DAY)
-            .add_extension(ca, critical=True)
-            .sign(self.key, hashes.SHA256())
-            .public_bytes(Encoding.PEM)
-        )
+        cert = self._signed(other.name, other.key, DAY).add_extension(ca, critical=True)
+        return cert.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
     def issue(self, *names: str, lasts: datetime.timedelta = DAY) -> Pair:
         """A certificate for hosts and addresses; one that `lasts` less than nothing has expired."""

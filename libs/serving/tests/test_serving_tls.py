@@ -99,6 +99,23 @@ async def test_those_of_one_ca_are_served(ca: Authority, become: Become) -> None
         await asked(address)
 
 
+async def test_a_service_has_the_names_that_it_is_dialled_by(ca: Authority, become: Become) -> None:
+    become(ca.issue("localhost"))
+    async with running(service(), SETTINGS) as address:
+        await asked(address.replace(HERE, "localhost"))
+        assert (await refused(address)).reason == "TLS_HANDSHAKE_FAILED"
+
+
+async def test_certificates_between_it_and_the_ca_are_shown_too(ca: Authority, become: Become) -> None:
+    between = Authority()
+    pair = between.issue(HERE)
+    become(Pair(pair.cert + ca.certified(between), pair.key, ca.pem))
+    async with running(service(), SETTINGS) as address:
+        await asked(address)
+        become(ca.issue("gateway.example.org"))
+        await asked(address)
+
+
 @pytest.mark.parametrize("rogue", ["no TLS", "of another CA", "expired"])
 async def test_R29_rogue_client_is_refused(
     ca: Authority, become: Become, rogue: str, capfd: pytest.CaptureFixture[str]
