@@ -17,6 +17,7 @@ from singscript.aligner.v1 import aligner_pb2, aligner_pb2_grpc
 
 from singscript_core import errors
 from singscript_gateway.database import patiently
+from singscript_gateway.dispatcher.bursts import bursts
 from singscript_gateway.jobs.model import RESULT_NAME, STAGES_OF_STEMS, Failure, Job, Kept
 from singscript_gateway.jobs.plan import plan
 from singscript_gateway.jobs.store import Claim, JobStore, SameWork
@@ -28,6 +29,8 @@ from singscript_serving.status import status_code, was_reached
 logger = logging.getLogger(__name__)
 
 PROGRESS_EVERY_S = 0.5
+# Answers that are written in one transaction, at most.
+_BURST = 100
 # Of what earlier attempts have stored: the transcriber's of stems, the downloader's of the original behind a link.
 _STEMS_UNREADABLE = "STEMS_UNREADABLE"
 _ORIGINAL_UNREADABLE = frozenset({"OBJECT_NOT_FOUND", "CHECKSUM_MISMATCH"})
@@ -148,43 +151,53 @@ class Attempts:
         progress_at_s: dict[str, float] = {}
         # The services get a little longer than we wait: ours is the better sentence.
         call = self._aligner.Align(requests(), timeout=timeout_s + 5.0)
-        async with aclosing(responses(call, "aligner")) as answers:
-            async for response in answers:
-                update = read(response)
-                if update is None:
-                    continue
-                kind, data = update
-                if kept.separated and (kind == "media" or data.get("stage") in STAGES_OF_STEMS):
-                    # It was written down with the claim; the services are told so that words.json has it.
-                    continue
-                if kind == "progress" and not data["finished"]:
-                    if time.monotonic() - progress_at_s.get(data["stage"], -PROGRESS_EVERY_S) < PROGRESS_EVERY_S:
+        async with aclosing(responses(call, "aligner")) as answers, aclosing(bursts(answers, _BURST)) as all_bursts:
+            async for burst in all_bursts:
+                updates: list[Update] = []
+                for update in map(read, burst):
+                    if update is None:
                         continue
-                    progress_at_s[data["stage"]] = time.monotonic()
-                if kind == "artifact":
-                    stored.add(data["name"])
-                if kind == "usage":
-                    data["number"] = next(reports_of_usage)
-                if not await self._record(job, update):
-                    raise _Fenced
-                if kind == "artifact" and data["stage"] == "download" and job.request.url and not kept.original:
-                    found = await patiently(lambda: self._store.look_elsewhere(job))
-                    if found:
-                        return found
+                    kind, data = update
+                    if kept.separated and (kind == "media" or data.get("stage") in STAGES_OF_STEMS):
+                        # It was written down with the claim; the services are told so that words.json has it.
+                        continue
+                    if kind == "progress" and not data["finished"]:
+                        if time.monotonic() - progress_at_s.get(data["stage"], -PROGRESS_EVERY_S) < PROGRESS_EVERY_S:
+                            continue
+                        progress_at_s[data["stage"]] = time.monotonic()
+                    if kind == "artifact":
+                        stored.add(data["name"])
+                    if kind == "usage":
+                        data["number"] = next(reports_of_usage)
+                    updates.append(update)
+                    if kind == "artifact" and data["stage"] == "download" and job.request.url and not kept.original:
+                        await self._record(job, updates)
+                        updates = []
+                        found = await patiently(lambda: self._store.look_elsewhere(job))
+                        if found:
+                            return found
+                if updates:
+                    await self._record(job, updates)
         if RESULT_NAME not in stored:
             raise ResultMissing(
                 "The aligner finished without storing words.json. It needs the same storage settings as the gateway."
             )
         return None
 
-    async def _record(self, job: Job, update: Update) -> bool:
-        """Writes an event to its end, also when the attempt is interrupted meanwhile: it may be what was paid."""
-        write = asyncio.create_task(patiently(lambda: self._store.record(job, update)))
+    async def _record(self, job: Job, updates: list[Update]) -> None:
+        """Writes events to their end, also when the attempt is interrupted meanwhile: one may be what was paid.
+
+        Raises:
+            _Fenced.
+        """
+        write = asyncio.create_task(patiently(lambda: self._store.record(job, *updates)))
         try:
-            return await asyncio.shield(write)
+            ours = await asyncio.shield(write)
         except asyncio.CancelledError:
             await write
             raise
+        if not ours:
+            raise _Fenced
 
     async def _write_interruption(self, job: Job, why: Interruption) -> str:
         match why:

@@ -40,12 +40,10 @@ def _digest(stage: str, asked: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps([stage, asked], sort_keys=True).encode()).hexdigest()
 
 
-async def note_work(tx: Transaction, job: Job, source: str) -> None:
-    """Says what the job is about to do with the source: a link, or the content of a sound. Not what is done anew."""
-    if not job.request.reuse:
-        return
-    keys = work_keys(source, job.request)
-    await tx.run("add_work", id=job.id, stages=list(keys), keys=list(keys.values()))
+def work_of(request: JobRequest, source: str) -> dict[str, list[str]]:
+    """What a job is about to do with the source: a link, or the content of a sound. Nothing, where all is done anew."""
+    keys = work_keys(source, request) if request.reuse else {}
+    return {"stages": list(keys), "keys": list(keys.values())}
 
 
 async def find(tx: Transaction, job: Job) -> Kept:
@@ -72,7 +70,7 @@ async def same_work_under_way(tx: Transaction, job: Job) -> bool:
     content = content_of(original["sha256"])
     # Of two that come here at once the second one sees the first.
     await tx.run("hold_work", keys=list(work_keys(content, job.request).values()))
-    await note_work(tx, job, content)
+    await tx.run("add_work", id=job.id, **work_of(job.request, content))
     return (await tx.one("same_work", id=job.id, shared=tx.shared))["under_way"]
 
 

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from singscript_core.errors import InvalidInput
 from singscript_gateway.auth import audit
 from singscript_gateway.database import Pool, expected_migrations, reading
-from singscript_gateway.jobs import kept
+from singscript_gateway.jobs import kept, recording
 from singscript_gateway.jobs.model import (
     RESULT_NAME,
     STAGES,
@@ -36,6 +36,7 @@ from singscript_gateway.jobs.model import (
 from singscript_gateway.jobs.states import JobState, StageState, jobs_before
 from singscript_gateway.jobs.transaction import (
     REMOVAL_PAUSE_S,
+    ObjectRemoved,
     Transaction,
     job_or_none,
     object_removed,
@@ -456,55 +457,20 @@ class JobStore:
             else:
                 await tx.run("drop_capacity", stage=stage)
 
-    async def record(self, job: Job, update: Update) -> bool:
-        """Writes one event of a running attempt, and what follows from it. False: the attempt is over already.
+    async def record(self, job: Job, *updates: Update) -> bool:
+        """Writes events of a running attempt, and what follows from them. False: the attempt is over already.
 
         Usage counts even then, and once for each `number` that the dispatcher gave it.
 
         Raises:
-            ObjectRemoved: the artifact was stored by others before, and may have been removed with their jobs.
+            ObjectRemoved: an artifact was stored by others before, and may have been removed with their jobs; what
+                comes before it is written.
         """
         async with self._transaction() as tx:
-            kind, data = update
-            running = await tx.first("hold_attempt", id=job.id, attempt=job.attempt)
-            if kind == "usage":
-                spent = await tx.first(
-                    "add_usage", id=job.id, attempt=job.attempt, owner=job.owner, key_line=job.key_line, **data
-                )
-                if not spent:
-                    return running is not None
-            if not running:
-                return False
-            stage = [data["stage"]] if "stage" in data else []
-            if kind in ("engine", "progress"):
-                await tx.move_stages(job, stage, StageState.RUNNING)
-            match kind:
-                case "engine":
-                    await tx.run("set_stage_engine", id=job.id, attempt=job.attempt, **data)
-                case "progress":
-                    await tx.run("set_stage_progress", id=job.id, attempt=job.attempt, **data)
-                case "artifact" | "part":
-                    await tx.share(data["key"])
-                    gone = await tx.first("object_gone_since_attempt", key=data["key"], id=job.id)
-                    if kind == "part":
-                        # Nothing that a user would want to see; and one that went with another job can be done without.
-                        if not gone:
-                            await kept.put_part(tx, job, data)
-                        return True
-                    if gone:
-                        raise object_removed(under_way=gone["under_way"], stage=data["stage"])
-                    levels = Jsonb(data["levels"]) if data["levels"] else None
-                    await tx.run("put_artifact", id=job.id, attempt=job.attempt, **data | {"levels": levels})
-                case "media":
-                    await tx.run("set_media", id=job.id, media=Jsonb(data))
-                case "resumed":
-                    await tx.run("set_resumed", id=job.id, attempt=job.attempt, **data)
-                case _:
-                    pass
-            await tx.append(job.id, update)
-            if kind == "progress" and data["finished"]:
-                await tx.move_stages(job, stage, StageState.SUCCEEDED)
-            return True
+            recorded = await recording.record(tx, job, updates)
+        if isinstance(recorded, ObjectRemoved):
+            raise recorded
+        return recorded
 
     async def succeed(self, job: Job) -> bool:
         """Ends the attempt well. False: it was over already."""
@@ -613,17 +579,14 @@ class JobStore:
         formats = _formats(dict.fromkeys(request.formats, request.karaoke))
         stored = Jsonb(request.model_dump(mode="json", exclude={"webhook"}))
         priority = _PRIORITIES[request.priority]
-        # Statements whose rows nobody waits for go out together.
-        async with tx.connection.pipeline():
-            columns = {"owner": owner, "key_line": line, "request": stored, "formats": formats, "priority": priority}
-            job = read_job(await tx.one("insert_job", id=job_id, **columns))
-            if hook := request.webhook:
-                secrets = hook.secrets or [new_secret()]
-                await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
-            await kept.note_work(tx, job, request.upload.key if request.upload else f"link {request.url}")
-            await tx.append(job_id, Update("state", {"state": JobState.QUEUED}))
-            await audit.note(tx.connection, owner, "job.created", str(job_id))
-            return read_job(await tx.one("get_job", id=job_id))
+        columns = {"owner": owner, "key_line": line, "request": stored, "formats": formats, "priority": priority}
+        work = kept.work_of(request, request.upload.key if request.upload else f"link {request.url}")
+        row = await tx.one("insert_job", id=job_id, **columns, **work)
+        if hook := request.webhook:
+            secrets = hook.secrets or [new_secret()]
+            await tx.run("insert_webhook", webhook_id=uuid4(), id=job_id, url=hook.url, secrets=secrets)
+        await audit.note(tx.connection, owner, "job.created", str(job_id))
+        return read_job(row)
 
     async def _begin(self, tx: Transaction, claimed: DictRow) -> Claim:
         job = read_job(claimed)

@@ -80,8 +80,8 @@ class Transaction:
         )
         return row is not None
 
-    async def move_stages(self, job: Job, stages: Iterable[str], state: StageState) -> None:
-        """Moves those of `stages` that may go to `state`, with an event for each."""
+    async def change_stages(self, job: Job, stages: Iterable[str], state: StageState) -> list[Update]:
+        """Moves those of `stages` that may go to `state`; returns the events of it, which are still to be appended."""
         rows = await self.all(
             "move_stages",
             id=job.id,
@@ -91,8 +91,12 @@ class Transaction:
             before=stages_before(state),
         )
         moved = [row["stage"] for row in sorted(rows, key=lambda row: row["position"])]
-        if moved:
-            await self.append(job.id, *(Update("stage", {"stage": stage, "state": state}) for stage in moved))
+        return [Update("stage", {"stage": stage, "state": state}) for stage in moved]
+
+    async def move_stages(self, job: Job, stages: Iterable[str], state: StageState) -> None:
+        """Moves those of `stages` that may go to `state`, with an event for each."""
+        if told := await self.change_stages(job, stages, state):
+            await self.append(job.id, *told)
 
     async def end_stages(self, job: Job, failed: str | None) -> None:
         """After a failure: the stage where it happened has failed; the rest was skipped.
