@@ -2,10 +2,19 @@
 -- Conditions on states come as parameters from states.py. What is asked for a user names the owner.
 
 -- insert_job --
--- It is due at once, from its first stage on.
-INSERT INTO jobs (id, owner, key_line, request, formats, priority)
-VALUES (%(id)s, %(owner)s, %(key_line)s, %(request)s, %(formats)s, %(priority)s)
-RETURNING *, pg_notify('singscript_queue', '')
+-- It is due at once, from its first stage on. With its first event, and what it is about to do: kept.sql.
+WITH job AS (
+    INSERT INTO jobs (id, owner, key_line, request, formats, priority, last_seq)
+    VALUES (%(id)s, %(owner)s, %(key_line)s, %(request)s, %(formats)s, %(priority)s, 1)
+    RETURNING *
+), told AS (
+    INSERT INTO job_events (job_id, seq, attempt, kind, data)
+    SELECT id, last_seq, attempt, 'state', jsonb_build_object('state', state) FROM job
+), noted AS (
+    INSERT INTO work (job_id, stage, key)
+    SELECT id, stage, key FROM job, unnest(%(stages)s::text[], %(keys)s::text[]) AS work (stage, key)
+)
+SELECT job.*, pg_notify('singscript_queue', '') FROM job
 
 -- make_due --
 -- Dispatchers look for themselves when a delay is over.
@@ -34,35 +43,35 @@ SELECT stage FROM stage_capacity AS capacity
 
 -- next_job --
 -- The owner with the fewest running jobs comes first, then the one whose last turn is longest ago; of an owner's jobs
--- the one of the highest priority, then the oldest. One look into jobs_queued for each owner who waits: the number of
--- their jobs does not matter. The order is all of the index's, so that no other index looks as good.
-WITH RECURSIVE waiting (begins_at, owner) AS (
-    SELECT stage, (SELECT owner FROM jobs WHERE state = 'queued' AND begins_at = stage
-                    ORDER BY owner, priority DESC, number LIMIT 1)
-      FROM unnest(%(begins_at)s::text[]) AS allowed (stage)
-     UNION ALL
-    SELECT begins_at, (SELECT jobs.owner FROM jobs
-                        WHERE state = 'queued' AND jobs.begins_at = waiting.begins_at AND jobs.owner > waiting.owner
-                        ORDER BY owner, priority DESC, number LIMIT 1)
-      FROM waiting
-     WHERE owner IS NOT NULL
-), firsts AS (
-    SELECT DISTINCT ON (owner) owner, first.id, first.number
-      FROM waiting CROSS JOIN LATERAL (
-           SELECT id, priority, number FROM jobs
-            WHERE state = 'queued' AND begins_at = waiting.begins_at AND owner = waiting.owner AND due_at <= now()
-              -- What another job does just now is not done a second time: kept.sql.
-              AND NOT same_work_under_way(jobs.id, %(shared)s)
-            ORDER BY priority DESC, number
-            LIMIT 1) AS first
-     ORDER BY owner, first.priority DESC, first.number
+-- the one of the highest priority, then the oldest. All that is queued is counted in its index; only of the owner whose
+-- turn it is the jobs themselves are looked at, and of the next ones while that one has none to begin.
+WITH waiting AS (
+    SELECT owner, min(number) AS number FROM jobs
+     WHERE state = 'queued' AND begins_at = ANY(%(begins_at)s)
+     GROUP BY owner
 ), busy AS (
     SELECT owner, count(*) AS jobs FROM jobs WHERE state = 'running' GROUP BY owner
 )
-SELECT firsts.id
-  FROM firsts LEFT JOIN busy USING (owner)
- ORDER BY COALESCE(busy.jobs, 0), (SELECT max(attempt_at) FROM jobs WHERE owner = firsts.owner AND attempt_at IS NOT NULL)
-       NULLS FIRST, firsts.number
+SELECT first.id
+  FROM (SELECT owner, COALESCE(busy.jobs, 0) AS jobs, waiting.number,
+               (SELECT max(attempt_at) FROM jobs
+                 WHERE jobs.owner = waiting.owner AND attempt_at IS NOT NULL) AS turn_at
+          FROM waiting LEFT JOIN busy USING (owner)
+         ORDER BY jobs, turn_at NULLS FIRST, number
+        OFFSET 0) AS turn
+       CROSS JOIN LATERAL (
+       SELECT best.id
+         FROM unnest(%(begins_at)s::text[]) AS allowed (stage) CROSS JOIN LATERAL (
+              -- The order is all of the index's, so that no other index looks as good.
+              SELECT id, priority, number FROM jobs
+               WHERE state = 'queued' AND begins_at = stage AND owner = turn.owner AND due_at <= now()
+                 -- What another job does just now is not done a second time: kept.sql.
+                 AND NOT same_work_under_way(jobs.id, %(shared)s)
+               ORDER BY priority DESC, number
+               LIMIT 1) AS best
+        ORDER BY best.priority DESC, best.number
+        LIMIT 1) AS first
+ ORDER BY turn.jobs, turn.turn_at NULLS FIRST, turn.number
  LIMIT 1
 
 -- claim_job --
