@@ -34,7 +34,7 @@ from rich.table import Table
 
 from singscript_audio.decode import decode
 from singscript_audio.flac import FlacWriter
-from singscript_standalone.client import Client
+from singscript_client import Client
 from singscript_standalone.system import System, running
 
 DEMO = Path(__file__).parent.parent / "demo"
@@ -88,11 +88,11 @@ def measure(duration_s: float) -> tuple[dict[str, int], float]:
             peaks = Peaks(system)
             peaks.start()
             started_s = time.monotonic()
-            job = client.submit_file(
-                song, separator_engines="passthrough", transcriber_engines="sphinx", aligner_engines="sphinx"
+            job = client.jobs.create_from_file(
+                song, separator_engines=["passthrough"], transcriber_engines=["sphinx"], aligner_engines=["sphinx"]
             )
             last = None
-            for event in client.events(job["id"]):
+            for event in client.jobs.watch(job.id):
                 last = event
             assert last is not None and last.data["state"] == "succeeded", last
             return peaks.stop(), time.monotonic() - started_s

@@ -32,7 +32,7 @@ from singscript.transcriber.v1 import transcriber_pb2, transcriber_pb2_grpc
 
 from singscript_audio.decode import decode
 from singscript_audio.flac import FlacWriter
-from singscript_standalone.client import Client
+from singscript_client import Client
 from singscript_standalone.system import System, running
 
 SPEECH = Path(__file__).parents[1] / "tests" / "support" / "spoken" / "english.flac"
@@ -62,14 +62,14 @@ def run_jobs(url: str, scratch: Path, numbers: Iterable[int], at_once: int, canc
         sound = scratch / f"{number}.flac"
         write_sound(sound, speech, number)
         with Client(url) as client:
-            job = client.submit_file(sound, lyrics="Ask not what your country can do for you")
+            job = client.jobs.create_from_file(sound, lyrics="Ask not what your country can do for you")
             sound.unlink()
             if lots.random() < cancelled:
                 time.sleep(lots.uniform(0.0, 2.0))
                 # It may have ended meanwhile.
-                if client.job(job["id"])["state"] in ("queued", "running"):
-                    client.cancel(job["id"])
-            return list(client.events(job["id"]))[-1].data["state"]
+                if not client.jobs.get(job.id).final:
+                    client.jobs.cancel(job.id)
+            return list(client.jobs.watch(job.id))[-1].data["state"]
 
     with ThreadPoolExecutor(at_once) as pool:
         return Counter(pool.map(one, numbers))

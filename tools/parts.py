@@ -19,6 +19,7 @@ EDITABLE = tuple(
         "libs/egress",
         "libs/models",
         "libs/storage",
+        "libs/client",
         "services/downloader",
         "services/separator",
         "services/transcriber",

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from singscript_client import UsageSum
 from singscript_standalone.report import (
     accuracy,
     clock,
@@ -102,9 +103,18 @@ def test_text_that_was_not_believed_is_counted(count: int, said: str) -> None:
     ],
 )
 def test_spend_is_told_as_far_as_it_is_known(requests: int, cost_usd: float | None, unpriced: int, said: str) -> None:
-    used = {"engine": "openai", "model": "whisper-1", "audio_s": 200.0, "requests": requests}
+    used = UsageSum(
+        engine="openai",
+        model="whisper-1",
+        audio_s=200.0,
+        requests=requests,
+        input_tokens=0,
+        output_tokens=0,
+        cost_usd=cost_usd,
+        unpriced_requests=unpriced,
+    )
     console = Console(file=StringIO(), width=100)
-    show_usage(console, [used | {"cost_usd": cost_usd, "unpriced_requests": unpriced}])
+    show_usage(console, [used])
     assert console.file.getvalue() == said  # pyright: ignore[reportAttributeAccessIssue]  (a StringIO)
 
 

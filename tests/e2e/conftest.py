@@ -16,7 +16,7 @@ import pytest
 
 from singscript_audio.decode import decode
 from singscript_audio.flac import FlacWriter
-from singscript_standalone.client import Client
+from singscript_client import Client
 from singscript_standalone.system import System, running
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"

@@ -17,7 +17,7 @@ import jiwer
 import psutil
 import pytest
 
-from singscript_standalone.client import Client
+from singscript_client import Client
 from singscript_standalone.processes import free_port
 
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
@@ -164,13 +164,13 @@ def up(environment: dict[str, str]) -> Iterator[Client]:
 
 def test_what_keeps_serving_keeps_its_jobs(environment: dict[str, str], tmp_path: Path, silence: Path) -> None:
     with up(environment) as client:
-        job = client.submit_file(silence)
-        assert list(client.events(job["id"]))[-1].data["state"] == "succeeded"
-        before = client.result(job["id"])
+        job = client.jobs.create_from_file(silence)
+        assert list(client.jobs.watch(job.id))[-1].data["state"] == "succeeded"
+        before = client.jobs.result(job.id)
     assert left_behind(environment) == []
     with up(environment) as client:
-        assert client.result(job["id"]) == before
-        for artifact in before["artifacts"]:
-            client.save(artifact, tmp_path / artifact["name"])
-            assert (tmp_path / artifact["name"]).stat().st_size == artifact["size_bytes"]
+        assert client.jobs.result(job.id) == before
+        for artifact in before.artifacts:
+            client.jobs.save(job.id, artifact, tmp_path / artifact.name)
+            assert (tmp_path / artifact.name).stat().st_size == artifact.size_bytes
     assert left_behind(environment) == []

@@ -23,6 +23,7 @@ from httpx_sse import connect_sse
 
 from singscript_audio.decode import decode
 from singscript_audio.flac import FlacWriter
+from singscript_client.options import as_form
 from singscript_standalone.demo import SONG, TEST_ENGINES, with_test_models
 from singscript_standalone.processes import Child, stop_in_order
 from singscript_standalone.system import System, running
@@ -157,12 +158,12 @@ class Rig:
     def submit(self, sound: Path, **options: str) -> str:
         """A job of a file, by the test models: its id. Sent again until it is answered."""
         key = {"Idempotency-Key": uuid4().hex}
-        options = TEST_ENGINES | options
+        form = as_form(TEST_ENGINES) | options
 
         def answered() -> str | None:
             with contextlib.suppress(httpx.TransportError), sound.open("rb") as content:
                 files = {"file": ("song.flac", content)}
-                response = self.http.post("/api/jobs", data=options, files=files, headers=key)
+                response = self.http.post("/api/jobs", data=form, files=files, headers=key)
                 assert response.status_code < 500 or response.status_code == 503, response.text
                 return response.json()["id"] if response.is_success else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import typer
@@ -20,9 +19,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from singscript_client import Artifact, Client, Format, Job, JobOptions, SingscriptError
 from singscript_core.errors import StageError
 from singscript_standalone import demo, report
-from singscript_standalone.client import Client, RequestFailed
 from singscript_standalone.processes import ProcessFailed
 from singscript_standalone.progress import JobProgress
 from singscript_standalone.system import System, home, private_folder, running
@@ -30,10 +29,7 @@ from singscript_standalone.system import System, home, private_folder, running
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_WORDS, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 # Whose files are saved.
 SAVED_STAGES = ("separate", "align")
-FORMATS = (
-    *("srt", "srt-words", "vtt", "ass", "lrc", "lrc-enhanced"),
-    *("ttml", "json", "tsv", "audacity", "ultrastar", "txt"),
-)
+FORMATS: tuple[Format, ...] = get_args(Format)
 # Asked when someone wants lyrics looked up and the settings name no other place.
 LYRICS_LOOKUP = "https://lrclib.net"
 
@@ -41,6 +37,17 @@ EXIT_STATUS = (
     "Exit status: 0 done · 1 the job failed · 2 wrong usage · 3 done, but no words were found · "
     "4 the system did not start · 130 interrupted."
 )
+
+
+class JobFailed(Exception):
+    """The job ended without a result; `reason` is stable, `detail` is for the user."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
 app = typer.Typer(
     help="Vocals, timed words and subtitles from a link or a file.",
     no_args_is_help=True,
@@ -125,24 +132,24 @@ def run(
     if (artist or title) and not lookup:
         err_console.print("[red]--artist and --title say whose lyrics are looked up:[/] they go with --lookup.")
         raise typer.Exit(EXIT_USAGE)
-    karaoke = {"fill": fill, "lead_in": lead_in, "syllables": syllables}
-    options = {
+    options: JobOptions = {
         "lyrics": lyrics_text(lyrics) if lyrics else None,
         "language": language,
-        "separator_engines": separator,
-        "transcriber_engines": transcriber,
-        "aligner_engines": aligner,
+        "separator_engines": _listed(separator),
+        "transcriber_engines": _listed(transcriber),
+        "aligner_engines": _listed(aligner),
         "task": task,
         "prompt": prompt,
-        "hot_words": hot_words,
+        "hot_words": _listed(hot_words),
         "listen": listen,
         "stems": stems,
         "stem_format": stem_format,
         "formats": _formats(formats or []),
-        "karaoke": json.dumps(karaoke),
-        "lookup": json.dumps({"artist": artist or "", "title": title or ""}) if lookup else None,
+        "karaoke": {"fill": fill, "lead_in": lead_in, "syllables": syllables},
+        "lookup": {"artist": artist or "", "title": title or ""} if lookup else None,
     }
-    given = {k: v for k, v in options.items() if v} | (demo.TEST_ENGINES if by_test_models else {})
+    if by_test_models:
+        options |= demo.TEST_ENGINES
     folder = (out or Path("out") / _name(source)).absolute()
     extra = _opened(source) | (_looking_up() if lookup else {})
     with (
@@ -151,19 +158,17 @@ def run(
         _system(private, extra=extra | (demo.with_test_models(private) if by_test_models else {})) as system,
         Client(system.url) as client,
     ):
-        # Lists and objects travel as such with a link, as form fields with a file.
         if link:
-            job = client.submit_link(source, **{k: _as_json(k, v) for k, v in given.items()})
+            job = client.jobs.create_from_link(source, **options)
         else:
-            job = client.submit_file(Path(source), **given)
+            job = client.jobs.create_from_file(Path(source), **options)
         outcome = _watch(client, system, job)
         if outcome["state"] != "succeeded":
-            cancelled = {"reason": "CANCELLED", "detail": "The job was cancelled."}
-            problem = outcome.get("problem") or cancelled
-            raise RequestFailed(problem["reason"], problem["detail"])
-        result, usage = client.result(job["id"]), client.job(job["id"])["usage"]
-        saved = _save(client, result["artifacts"], folder)
-    words = result["words"]
+            problem = outcome.get("problem") or {"reason": "CANCELLED", "detail": "The job was cancelled."}
+            raise JobFailed(problem["reason"], problem["detail"])
+        result, usage = client.jobs.result(job.id), client.jobs.get(job.id).usage
+        saved = _save(client, job, result.artifacts, folder)
+    words = result.words
     report.show_lines(out_console, words)
     report.show_engines(out_console, words)
     report.show_usage(out_console, usage)
@@ -273,8 +278,8 @@ def _failures() -> Iterator[None]:
     """Turns what may go wrong into a sentence and an exit status."""
     try:
         yield
-    except RequestFailed as error:
-        err_console.print(f"[red]{error.reason}[/] {escape(error.message)}")
+    except (JobFailed, SingscriptError) as error:
+        err_console.print(f"[red]{error.reason}[/] {escape(error.detail)}")
         raise typer.Exit(EXIT_FAILED) from None
     except (ProcessFailed, StageError) as error:
         err_console.print(f"[red]The system did not start.[/] {escape(str(error))}")
@@ -284,23 +289,23 @@ def _failures() -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _watch(client: Client, system: System, job: dict[str, Any]) -> dict[str, Any]:
+def _watch(client: Client, system: System, job: Job) -> dict[str, Any]:
     try:
-        with JobProgress(out_console, job["title"]) as progress:
-            progress.show(client.events(job["id"]))
+        with JobProgress(out_console, job.title) as progress:
+            progress.show(client.jobs.watch(job.id))
     finally:
         for name in system.supervisor.restarted:
             err_console.print(f"[yellow]The {name} ended by itself and was started again.[/]")
     return progress.outcome
 
 
-def _save(client: Client, artifacts: list[dict[str, Any]], folder: Path) -> list[Path]:
+def _save(client: Client, job: Job, artifacts: list[Artifact], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     saved: list[Path] = []
     for artifact in artifacts:
-        if artifact["stage"] in SAVED_STAGES:
-            client.save(artifact, folder / artifact["name"])
-            saved.append(folder / artifact["name"])
+        if artifact.stage in SAVED_STAGES:
+            client.jobs.save(job.id, artifact, folder / artifact.name)
+            saved.append(folder / artifact.name)
     return saved
 
 
@@ -321,20 +326,18 @@ def _looking_up() -> dict[str, str]:
     return {"SINGSCRIPT_LYRICS_LOOKUP": os.environ.get("SINGSCRIPT_LYRICS_LOOKUP") or LYRICS_LOOKUP}
 
 
-def _as_json(key: str, value: str) -> Any:
-    if key in ("karaoke", "lookup"):
-        return json.loads(value)
-    lists = key.endswith("_engines") or key in ("hot_words", "formats")
-    return [part for one in value.split(",") if (part := one.strip())] if lists else value
+def _listed(given: str | None) -> list[str] | None:
+    """What was separated by commas; None when that is nothing."""
+    return [part for one in (given or "").split(",") if (part := one.strip())] or None
 
 
-def _formats(given: list[str]) -> str:
-    """Names of formats, separated by commas, each once."""
-    names = dict.fromkeys(part.strip() for one in given for part in one.split(",") if part.strip())
+def _formats(given: list[str]) -> list[Format] | None:
+    """Names of formats, separated by commas, each once; None when there is none."""
+    names = dict.fromkeys(part for one in given for part in _listed(one) or ())
     if unknown := [name for name in names if name not in FORMATS]:
         err_console.print(f"[red]No such format:[/] {escape(unknown[0])}. There are {', '.join(FORMATS)}.")
         raise typer.Exit(EXIT_USAGE)
-    return ",".join(names)
+    return [known for name in names for known in FORMATS if known == name] or None
 
 
 def _demo_song() -> Path:

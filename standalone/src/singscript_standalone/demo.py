@@ -5,18 +5,20 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from singscript_client import JobOptions
+
 _CHECKOUT = Path(__file__).resolve().parents[3]
 _TEST_MODELS = _CHECKOUT / "tests" / "support" / "models"
 
 SONG, LYRICS, TRUTH = (_CHECKOUT / "demo" / name for name in ("demo.flac", "lyrics.txt", "truth.json"))
 
 # Options of the demo's job. Where the checkpoint is not in the checkout the engine after it does the work, and says so.
-TEST_ENGINES = {
-    "separator_engines": "demucs,passthrough",
+TEST_ENGINES: JobOptions = {
+    "separator_engines": ["demucs", "passthrough"],
     "separator_model": "nano-htdemucs",
-    "transcriber_engines": "faster-whisper,sphinx",
+    "transcriber_engines": ["faster-whisper", "sphinx"],
     "transcriber_model": "nano-whisper",
-    "aligner_engines": "sphinx",
+    "aligner_engines": ["sphinx"],
 }
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from singscript_standalone.client import Event
+from singscript_client import Event
 
 STAGES = ("download", "separate", "transcribe", "align")
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from singscript_client import UsageSum
 from singscript_standalone.progress import STAGES
 
 
@@ -71,19 +72,19 @@ def show_engines(console: Console, words: dict[str, Any]) -> None:
     console.print(escape(" · ".join(used)))
 
 
-def show_usage(console: Console, usage: list[dict[str, Any]]) -> None:
+def show_usage(console: Console, usage: list[UsageSum]) -> None:
     """A line for each model that was paid for.
 
     Args:
         usage: as the job has it.
     """
     for one in usage:
-        if one["cost_usd"] is None:
+        if one.cost_usd is None:
             price = "at a price that is not known here"
         else:
-            price = f"{one['cost_usd']:.4f} USD" + (" or more" if one["unpriced_requests"] else "")
-        requests = f"{one['requests']} request{'' if one['requests'] == 1 else 's'}"
-        used = f"{one['engine']} {one['model']}: {clock(one['audio_s'])} in {requests}, {price}"
+            price = f"{one.cost_usd:.4f} USD" + (" or more" if one.unpriced_requests else "")
+        requests = f"{one.requests} request{'' if one.requests == 1 else 's'}"
+        used = f"{one.engine} {one.model}: {clock(one.audio_s)} in {requests}, {price}"
         console.print(escape(used))
 
 

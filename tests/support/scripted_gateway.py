@@ -1,0 +1,60 @@
+"""A real gateway, with keys, whose work a scripted aligner does. Fixtures of gateway/tests have to be there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from gateway_testing import Processes, ScriptedAligner, free_address, is_up, serving, whole_song
+
+from singscript_storage import FolderStore
+
+# What the aligner leaves, small.
+DOCUMENT: dict[str, Any] = {
+    "version": 1,
+    "language": "en",
+    "media": {"title": "Song", "artist": "Someone", "duration_s": 9.0, "webpage_url": "", "format": "flac"},
+    "lyrics_given": False,
+    "lines": [
+        {
+            "text": "one two",
+            "start_s": 1.0,
+            "end_s": 2.0,
+            "lyrics_line": None,
+            "words": [
+                {"text": "one", "start_s": 1.0, "end_s": 1.4, "confidence": 0.9, "timing": "acoustic"},
+                {"text": "two", "start_s": 1.5, "end_s": 2.0, "confidence": 0.9, "timing": "acoustic"},
+            ],
+        }
+    ],
+    "unsung": [],
+    "heard": [],
+    "warnings": [],
+}
+
+
+@dataclass
+class System:
+    """A gateway's address, and the aligner that does its work."""
+
+    url: str
+    aligner: ScriptedAligner
+
+
+@asynccontextmanager
+async def scripted(processes: Processes, objects: FolderStore, folder: Path) -> AsyncIterator[System]:
+    address = free_address()
+    script = whole_song(objects, folder, json.dumps(DOCUMENT).encode())
+    async with serving(script) as aligner:
+        settings = {"SINGSCRIPT_AUTH": "keys", "SINGSCRIPT_ALIGNER": aligner.address}
+        settings["SINGSCRIPT_DOWNLOAD_ALLOW_HOSTS"] = "127.0.0.1"
+        processes.start("api", SINGSCRIPT_LISTEN=address, **settings)
+        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as http:
+            await is_up(http)
+        processes.start("dispatcher", **settings)
+        yield System(f"http://{address}", aligner)
