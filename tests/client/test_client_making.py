@@ -111,10 +111,8 @@ async def test_waiting_is_for_those_who_ask(processes: Processes, pool: Pool) ->
     processes.start("api", SINGSCRIPT_LISTEN=address, SINGSCRIPT_ALIGNER=NOBODY, **settings)
 
     def too_many() -> None:
-        with (
-            Client(f"http://{address}", api_key=key) as hasty,
-            Client(f"http://{address}", api_key=key, wait_s=60) as one,
-        ):
+        url = f"http://{address}"
+        with Client(url, api_key=key) as hasty, Client(url, api_key=key, wait_s=60) as patient:
             job = hasty.jobs.create_from_link(LINK)
             with pytest.raises(TryLater) as told:
                 for _ in range(1000):

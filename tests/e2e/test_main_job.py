@@ -21,7 +21,7 @@ import s3server
 
 from singscript_audio.decode import decode
 from singscript_audio.flac import FlacWriter
-from singscript_client import ApiError, Client, Event, Job, JobOptions
+from singscript_client import ApiError, Client, Event, Job
 from singscript_gateway.api.document import WordsDocument
 from singscript_standalone.system import System, running
 
