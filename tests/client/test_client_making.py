@@ -160,6 +160,8 @@ def answering(status: int, headers: dict[str, str], body: bytes) -> Iterator[str
     [
         (502, {"Content-Type": "text/html"}, b"<h1>Bad gateway</h1>", "HTTP_502"),
         (404, {}, b"[]", "HTTP_404"),
+        (429, {"Retry-After": "0"}, b"", "HTTP_429"),
+        (503, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, b"", "HTTP_503"),
         (308, {"Location": "https://example.org/"}, b"", "HTTP_308"),
         (200, {"Content-Type": "text/html"}, b"<h1>Please log in</h1>", "UNEXPECTED_ANSWER"),
         (200, {}, b'{"user": 1}', "UNEXPECTED_ANSWER"),

@@ -117,7 +117,7 @@ class Connection:
             response = self.send("GET", path, params={"limit": _PAGE} | params | {"cursor": cursor})
             try:
                 page = response.json()
-                items, cursor = page[member], page.get("next_cursor")
+                items, cursor = list(page[member]), page.get("next_cursor")
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise unexpected(response) from None
             for item in items:
@@ -141,8 +141,10 @@ class Connection:
             finally:
                 response.close()
             error = error_of(response)
-            pause_s = error.retry_after_s if isinstance(error, TryLater) else None
-            if pause_s is None or waited_s + pause_s > self._wait_s:
+            if not isinstance(error, TryLater) or error.retry_after_s is None:
+                raise error
+            pause_s = max(error.retry_after_s, _FIRST_PAUSE_S)
+            if waited_s + pause_s > self._wait_s:
                 raise error
             time.sleep(pause_s)
             waited_s += pause_s
