@@ -20,7 +20,7 @@ from singscript_gateway.jobs.updates import Update
 from singscript_gateway.webhooks.model import WebhookOrder
 from singscript_storage import FolderStore
 
-UNPRIVILEGED = [scope for scope in SCOPES if scope != "admin"]
+UNPRIVILEGED: tuple[Scope, ...] = ("jobs:read", "jobs:write", "account")
 # What each answer has anew.
 PRIVATE = {"date", "x-request-id"}
 

@@ -40,7 +40,12 @@ _USER: dict[str, Any] = {
 }
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "USER_NOT_FOUND"}}
 
-_Name = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+_Name = Annotated[
+    Text,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    # What `Text` and the stripping refuse.
+    Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}),
+]
 _UserId = Annotated[str, Path(pattern=r"^[a-z0-9-]{1,64}$", description="The user's id.")]
 
 
@@ -51,6 +56,7 @@ class NewUser(BaseModel):
 
     id: str = Field(
         pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+        json_schema_extra={"pattern": r"^(?!oidc-)[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"},
         description="Lower-case letters, digits and hyphens; does not begin with `oidc-`. It stays.",
     )
     name: _Name | None = Field(default=None, description="For display. Left out: the id.")
