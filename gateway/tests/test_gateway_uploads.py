@@ -314,6 +314,25 @@ async def test_requests_that_make_no_sense(one: Replica) -> None:
     assert await one.offset(location) == 0
 
 
+async def test_a_byte_at_a_time_is_not_taken_for_ever(
+    one: Replica, objects: FolderStore, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is an object and a row."""
+    assert intake.SPARE_PARTS >= 1000 and intake.BYTES_OF_A_PART <= 64 * 1024, "whoever is cut off often may go on"
+    monkeypatch.setattr(intake, "SPARE_PARTS", 3)
+    monkeypatch.setattr(intake, "BYTES_OF_A_PART", 1000)
+    for size_bytes, most in ((100, 3), (2000, 5)):
+        location = await one.begin(size_bytes)
+        for offset in range(most):
+            assert (await one.patch(location, b"x", offset)).status_code == 204
+        refused = await one.patch(location, b"x", most)
+        assert (refused.status_code, refused.json()["reason"]) == (413, "TOO_MANY_PARTS")
+        assert refused.headers["tus-resumable"] == "1.0.0"
+        assert await one.offset(location) == most
+        assert await execute(database_url, "SELECT count(*) FROM upload_parts") == [(most,)]
+        assert (await one.http.delete(location, headers=TUS)).status_code == 204
+
+
 async def test_method_by_header(one: Replica) -> None:
     location = await one.begin(3)
 

@@ -28,6 +28,7 @@ from gateway_testing import (
 from singscript_gateway.auth import authenticator
 from singscript_gateway.auth.keys import digest, id_of
 from singscript_gateway.auth.model import SCOPES, Scope
+from singscript_gateway.auth.refusals import Unauthenticated
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import Pool
 from singscript_gateway.jobs import watching
@@ -280,6 +281,30 @@ async def test_r41_the_last_use_is_written_once_a_minute(
     assert await used() == first
     await execute(database_url, "UPDATE api_keys SET last_used_at = last_used_at - interval '61 s'")
     assert (await used())[0] > first[0]
+
+
+async def test_r41_a_key_that_is_revoked_while_its_use_is_noted_stays_so(
+    accounts: AccountStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The note takes so long that another request looks the key up anew meanwhile."""
+    key = await key_of(accounts, "alice")
+    judge = authenticator.Authenticator(accounts, off=False)
+    noted = accounts.key_used
+
+    async def slow(key_id: str) -> None:
+        await noted(key_id)
+        await accounts.revoke_key(key_id, "alice", by=None)
+        with monkeypatch.context() as later:
+            later.setattr(authenticator, "REMEMBERED_S", 0.0)
+            with pytest.raises(Unauthenticated, match="revoked"):
+                await judge.principal(f"Bearer {key}")
+
+    monkeypatch.setattr(accounts, "key_used", slow)
+    # So that nothing but the order of things decides.
+    monkeypatch.setattr(authenticator, "REMEMBERED_S", 3600.0)
+    await judge.principal(f"Bearer {key}")
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await judge.principal(f"Bearer {key}")
 
 
 async def test_r45_stream_of_a_revoked_key_closes(

@@ -134,6 +134,36 @@ async def test_a_body_of_100_mb_is_refused_on_every_route_before_it_is_read(
             assert sent <= 10 * MIB
 
 
+@pytest.mark.parametrize(
+    ("begin", "endless"),
+    [
+        (b"", b'--edge\r\nContent-Disposition: form-data; name="%d"\r\n\r\n\r\n'),
+        (b"", b"--edge\r\nX: %d" + b"x" * 300 + b'\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'),
+        (b'--edge\r\nContent-Disposition: form-data; name="a"\r\n\r\n', b"the text of a field %d, "),
+        (b"", b"before all parts %d\r\n"),
+        (b'--edge\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n--edge--\r\n', b"behind all parts %d"),
+    ],
+    ids=["names", "heads", "text", "before", "behind"],
+)
+async def test_a_form_without_end_is_not_held(client: httpx.AsyncClient, begin: bytes, endless: bytes) -> None:
+    """All but a file's bytes counts, not only what stands in the fields."""
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield begin
+        for number in range(200):
+            block = b"".join(endless % (1000 * number + n) for n in range(1000))
+            sent += len(block)
+            yield block
+
+    headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+    answer = await client.post("/api/jobs", content=body(), headers=headers)
+    # A parser that finds a fault first is as good.
+    assert answer.status_code in (413, 422) and answer.json()["reason"] in ("TOO_LARGE", "INVALID_FORM")
+    assert sent <= 2 * MIB
+
+
 @asynccontextmanager
 async def connection(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     host, _, port = address.rpartition(":")
@@ -225,6 +255,8 @@ async def test_an_event_stream_outlives_every_wait(impatient: str, store: JobSto
         b"GET /healthz HTTP/1.1\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: y\r\n\r\n",
         b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n",
@@ -237,6 +269,7 @@ async def test_an_event_stream_outlives_every_wait(impatient: str, store: JobSto
         "no host",
         "two hosts",
         "two lengths",
+        "two ends",
         "length",
         "coding",
         "nul",
@@ -250,5 +283,6 @@ async def test_heads_that_are_none_or_too_large_are_refused(impatient: str, head
             await writer.drain()
             answer = await reader.read()
             assert answer == b"" or re.match(rb"HTTP/1\.1 (400|431|501) ", answer)
+            assert answer.count(b"HTTP/1.1 ") <= 1, "nothing behind it was taken for another request"
     async with httpx.AsyncClient(base_url=f"http://{impatient}", timeout=30, trust_env=False) as client:
         assert (await client.get("/healthz")).status_code == 200

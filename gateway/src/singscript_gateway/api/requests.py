@@ -147,11 +147,22 @@ class Requests:
             await send(message)
 
         try:
+            if _ambiguous(scope):
+                detail = "Send Content-Length or Transfer-Encoding, not both: what is between might read the other one."
+                refusal = problem(400, "AMBIGUOUS_LENGTH", detail)
+                await problem_response(refusal, {"Connection": "close"})(scope, body.receive, answer)
+                return
             await self._app(scope, body.receive, answer)
         except ClientDisconnect:
             status = status or _CLIENT_CLOSED
         finally:
             _log(scope, status, time.monotonic() - began_s)
+
+
+def _ambiguous(scope: Scope) -> bool:
+    """Whether the head leaves open where the request ends (RFC 9112, 6.1)."""
+    headers = Headers(scope=scope)
+    return "content-length" in headers and "transfer-encoding" in headers
 
 
 def _log(scope: Scope, status: int, duration_s: float) -> None:

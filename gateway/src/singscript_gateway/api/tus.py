@@ -21,7 +21,7 @@ from singscript_gateway.api.requests import allow_body
 from singscript_gateway.api.uploads import display_name, too_large
 from singscript_gateway.jobs.refusals import UPLOAD_NOT_FOUND
 from singscript_gateway.uploads import intake
-from singscript_gateway.uploads.intake import Checksum, Conflict, WrongChecksum
+from singscript_gateway.uploads.intake import Checksum, Conflict, TooManyParts, WrongChecksum
 from singscript_gateway.uploads.model import StoredUpload
 
 EXTENSIONS = ("creation", "creation-with-upload", "checksum", "expiration", "termination")
@@ -62,7 +62,7 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "INVALID_CHECKSUM; UPLOAD_CUT: what came before is stored"},
     408: {"model": Problem, "description": "BODY_TOO_SLOW: what came before is stored"},
     409: {"model": Problem, "description": "OFFSET_CONFLICT: `offset_bytes` is what is stored"},
-    413: {"model": Problem, "description": "TOO_LARGE: nothing of it was stored"},
+    413: {"model": Problem, "description": "TOO_LARGE, TOO_MANY_PARTS: nothing of it was stored"},
     415: {"model": Problem, "description": "UNSUPPORTED_MEDIA_TYPE"},
     422: {"model": Problem, "description": "INVALID_INPUT"},
     460: {"model": Problem, "description": "CHECKSUM_MISMATCH: nothing of this request was stored"},
@@ -275,6 +275,9 @@ async def _take(request: Request, gateway: Gateway, upload: StoredUpload, checks
         return await gateway.intake.finished(upload) if upload.complete else upload
     except Cut as cut:
         raise cut.problem from None
+    except TooManyParts:
+        detail = "The file came in too many small pieces. Begin another upload, and send more at once: 64 KiB at least."
+        raise _problem(413, "TOO_MANY_PARTS", detail) from None
     except WrongChecksum:
         detail = "The bytes are not what their checksum says, and were not stored. Send them again."
         raise _problem(460, "CHECKSUM_MISMATCH", detail) from None

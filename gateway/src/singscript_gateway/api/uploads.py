@@ -78,8 +78,13 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
         reader = _Reader(disk, max_file_bytes)
         try:
             parser = MultipartParser(boundary, reader.callbacks())
+            received_bytes = 0
             async for chunk in request.stream():
                 parser.write(chunk)
+                received_bytes += len(chunk)
+                # Also names, headers, and what is before, between and behind the parts.
+                if received_bytes - reader.file_bytes > MAX_BODY_BYTES:
+                    raise ProblemError(413, "TOO_LARGE", "The fields beside the file are too long.")
                 if reader.pending:
                     await asyncio.to_thread(reader.write_pending)
             parser.finalize()
@@ -118,12 +123,11 @@ class _Reader:
         self.fields: defaultdict[str, list[str]] = defaultdict(list)
         self.pending: list[bytes] = []
         self.ended = False
+        self.file_bytes = 0
         self._disk = disk
         self._max_file_bytes = max_file_bytes
         self._part = _Part()
-        self._text_bytes = 0
         self._file_name: str | None = None
-        self._file_bytes = 0
         self._digest = hashlib.sha256()
 
     def callbacks(self) -> MultipartCallbacks:
@@ -147,7 +151,7 @@ class _Reader:
     def file(self, path: Path) -> ReceivedFile | None:
         if self._file_name is None:
             return None
-        return ReceivedFile(path, self._file_name, self._file_bytes, self._digest.hexdigest())
+        return ReceivedFile(path, self._file_name, self.file_bytes, self._digest.hexdigest())
 
     def _begin(self) -> None:
         self._part = _Part()
@@ -179,13 +183,10 @@ class _Reader:
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._part.file_name is None:
-            self._text_bytes += end - start
-            if self._text_bytes > MAX_BODY_BYTES:
-                raise ProblemError(413, "TOO_LARGE", "The fields beside the file are too long.")
             self._part.text += data[start:end]
             return
-        self._file_bytes += end - start
-        if self._file_bytes > self._max_file_bytes:
+        self.file_bytes += end - start
+        if self.file_bytes > self._max_file_bytes:
             raise too_large(self._max_file_bytes)
         self.pending.append(data[start:end])
 

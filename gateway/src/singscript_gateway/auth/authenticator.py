@@ -83,7 +83,7 @@ class Authenticator:
             raise refusal
         if key.last_used_at is None or now - key.last_used_at > timedelta(seconds=USED_EVERY_S):
             await self._store.key_used(key.id)
-            self._keys.correct(key.id, key.model_copy(update={"last_used_at": now}))
+            self._keys.correct(key.id, key, key.model_copy(update={"last_used_at": now}))
         return Principal(key.owner, key.id, key.scopes, key.expires_at)
 
 
@@ -105,10 +105,10 @@ class _Recent(Generic[_Found]):
             self._found.popitem(last=False)
         return found
 
-    def correct(self, name: str, found: _Found) -> None:
-        """Changes what is remembered, for no longer than it was to be."""
-        if known := self._found.get(name):
-            self._found[name] = known[0], found
+    def correct(self, name: str, found: _Found, corrected: _Found) -> None:
+        """Changes what is remembered, for no longer than it was to be; what was looked up anew meanwhile stays."""
+        if (known := self._found.get(name)) and known[1] is found:
+            self._found[name] = known[0], corrected
 
 
 def _refusal(key: KnownKey, now: datetime) -> Unauthenticated | None:

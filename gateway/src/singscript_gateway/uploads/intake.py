@@ -24,6 +24,10 @@ from singscript_storage import ObjectNotFound, ObjectStore, artifact_key
 
 # What the kill of a process may cost.
 PART_BYTES = 8 * 1024 * 1024
+# How many parts an upload may have: so many, as when its sender is cut off again and again, and one more for each so
+# many bytes. Each is an object and a row, be it of one byte.
+SPARE_PARTS = 1000
+BYTES_OF_A_PART = 64 * 1024
 _MEDIA_TYPE = "application/octet-stream"
 # How often an upload is put together, should it be removed meanwhile with a job that had the same file.
 _FINISH_TRIES = 3
@@ -36,6 +40,10 @@ class Cut(Exception):
 
 class Conflict(Exception):
     """Somebody else has added bytes to the upload meanwhile, or it is gone."""
+
+
+class TooManyParts(Exception):
+    """The upload came in more pieces than its size allows."""
 
 
 class WrongChecksum(Exception):
@@ -65,9 +73,11 @@ class Intake:
 
         Raises:
             Cut: as `chunks` did. What came before is kept, unless it has a checksum, which nobody can check then.
-            Conflict, WrongChecksum: nothing more is kept.
+            Conflict, TooManyParts, WrongChecksum: nothing more is kept.
             ObjectRemoved, StorageUnavailable.
         """
+        if await self.uploads.count_parts(upload) >= SPARE_PARTS + upload.length_bytes // BYTES_OF_A_PART:
+            raise TooManyParts
         digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
         with tempfile.NamedTemporaryFile(prefix="singscript-part-") as disk:
             arrival = _Arrival(self, upload, disk)

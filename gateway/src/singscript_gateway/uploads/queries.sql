@@ -23,6 +23,9 @@ VALUES (%(id)s, %(offset_bytes)s, %(size_bytes)s, %(key)s)
 -- get_upload_parts --
 SELECT offset_bytes, size_bytes, key FROM upload_parts WHERE upload_id = %(id)s ORDER BY offset_bytes
 
+-- count_upload_parts --
+SELECT count(*) AS parts FROM upload_parts WHERE upload_id = %(id)s
+
 -- finish_upload --
 -- No row when others have put it together, or it is gone.
 UPDATE uploads SET key = %(key)s, stored_since = %(since)s, sha256 = %(sha256)s

@@ -82,6 +82,11 @@ class UploadStore:
                     await tx.run("insert_part", id=upload.id, **part.model_dump())
             return _upload(row)
 
+    async def count_parts(self, upload: StoredUpload) -> int:
+        async with self._transaction() as tx:
+            row = await tx.first("count_upload_parts", id=upload.id)
+            return row["parts"] if row else 0
+
     async def parts(self, upload: StoredUpload) -> list[Part]:
         """In their order; none once they were put together."""
         async with self._transaction() as tx:
