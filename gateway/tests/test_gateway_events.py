@@ -57,7 +57,7 @@ async def watch(
     """The events after `after`: `count` of them, then the client hangs up; or all to the end of the stream."""
     headers = {} if after is None else {"Last-Event-ID": str(after)}
     seen: list[httpx_sse.ServerSentEvent] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         async with httpx_sse.aconnect_sse(client, "GET", f"/api/jobs/{job.id}/events", headers=headers) as source:
             async for event in source.aiter_sse():
                 if event.id and event.event != "message":

@@ -131,14 +131,14 @@ async def test_being_refused_is_no_failure_and_no_work(store: JobStore, database
 async def test_dispatchers_are_woken_by_what_becomes_due(store: JobStore, database_url: str) -> None:
     async with Listener(QUEUE).running(database_url) as queue:
         with queue.waiting("") as woken:
-            await asyncio.wait_for(woken.wait(), 10)
+            await asyncio.wait_for(woken.wait(), 60)
             woken.clear()
             job = await store.create(link(), LOCAL_OWNER)
-            await asyncio.wait_for(woken.wait(), 10)
+            await asyncio.wait_for(woken.wait(), 60)
             woken.clear()
             claim = await claim_of(store, job.id)
             await store.hand_back(claim.job)
-            await asyncio.wait_for(woken.wait(), 10)
+            await asyncio.wait_for(woken.wait(), 60)
 
 
 # -- any order

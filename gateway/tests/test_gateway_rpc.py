@@ -712,7 +712,7 @@ async def test_r45_watch_across_restarts_of_the_server(processes: Processes, sto
             await sing(store, job, 5)
         start()
         await store.succeed(job)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await following
     assert seen == [event.seq for event in await all_events(store, job)]
     assert set(outcomes) == {grpc.StatusCode.UNAVAILABLE} and len(outcomes) >= 2

@@ -27,6 +27,7 @@ from singscript_storage import FolderStore
 EXAMPLES = os.environ.get("SINGSCRIPT_TEST_EXAMPLES", "10")
 SEED = os.environ.get("SINGSCRIPT_TEST_SEED", "1")
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.timeout(0 if "SINGSCRIPT_TEST_EXAMPLES" in os.environ else 300)
 # Nothing is sent there: it is no public address.
 HOOK = "http://127.0.0.1:1/hook"
 WORDS = {
@@ -139,7 +140,6 @@ async def some_uploads(client: httpx.AsyncClient) -> list[str]:
     return [one.headers["Location"].rpartition("/")[2] for one in made]
 
 
-@pytest.mark.timeout(0 if "SINGSCRIPT_TEST_EXAMPLES" in os.environ else 300)
 async def test_r46_no_answer_breaks_the_contract(
     processes: Processes, pool: Pool, objects: FolderStore, tmp_path: Path
 ) -> None:

@@ -176,9 +176,9 @@ async def connection(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, 
 
 @pytest.fixture
 async def impatient(database_url: str, objects: FolderStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """The address of a server that waits for a second where others wait for half a minute."""
-    monkeypatch.setattr(requests, "BODY_PAUSE_S", 1.0)
-    monkeypatch.setattr(server, "REQUEST_WAIT_S", 1.0)
+    """The address of a server that waits for two seconds where others wait for half a minute."""
+    monkeypatch.setattr(requests, "BODY_PAUSE_S", 2.0)
+    monkeypatch.setattr(server, "REQUEST_WAIT_S", 2.0)
     address = free_address()
     one = server.make_server(api_settings(database_url, listen=address), objects)
     serving = asyncio.create_task(one.serve())
@@ -199,7 +199,7 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 async def test_a_head_that_does_not_come_is_not_waited_for(impatient: str) -> None:
-    async with asyncio.timeout(30), connection(impatient) as (silent, _), connection(impatient) as (slow, writer):
+    async with asyncio.timeout(90), connection(impatient) as (silent, _), connection(impatient) as (slow, writer):
         dripping = asyncio.create_task(drip(writer, b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 1000))
         for reader in (silent, slow):
             with contextlib.suppress(ConnectionError):
@@ -211,7 +211,7 @@ async def test_a_body_that_drips_is_refused_and_its_connection_ends(impatient: s
     head = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: 100000\r\n\r\n"
     form = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\n\r\n'
     for media_type, begin in ((b"application/json", b"{"), (b"multipart/form-data; boundary=edge", form)):
-        async with asyncio.timeout(30), connection(impatient) as (reader, writer):
+        async with asyncio.timeout(90), connection(impatient) as (reader, writer):
             writer.write(head % media_type + begin)
             dripping = asyncio.create_task(drip(writer, b"-" * 1000))
             answer = await reader.read()
@@ -221,7 +221,7 @@ async def test_a_body_that_drips_is_refused_and_its_connection_ends(impatient: s
 
 async def test_a_slow_but_steady_body_is_taken(impatient: str) -> None:
     """Longer than any pause may be, and faster than the limit."""
-    body = json.dumps({"url": "https://example.org/song.mp3", "lyrics": "la " * 3000}).encode()
+    body = json.dumps({"url": "https://example.org/song.mp3", "lyrics": "la " * 6000}).encode()
 
     async def steady() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 500):
@@ -241,7 +241,7 @@ async def test_an_event_stream_outlives_every_wait(impatient: str, store: JobSto
     ):
         lines = stream.aiter_lines()
         await anext(lines)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(4.0)
         await store.cancel(job.id, LOCAL_OWNER)
         assert "cancelled" in "".join([line async for line in lines])
 
@@ -277,7 +277,7 @@ async def test_an_event_stream_outlives_every_wait(impatient: str, store: JobSto
     ],
 )
 async def test_heads_that_are_none_or_too_large_are_refused(impatient: str, head: bytes) -> None:
-    async with asyncio.timeout(30), connection(impatient) as (reader, writer):
+    async with asyncio.timeout(90), connection(impatient) as (reader, writer):
         with contextlib.suppress(ConnectionError):
             writer.write(head)
             await writer.drain()
