@@ -314,6 +314,21 @@ async def test_requests_that_make_no_sense(one: Replica) -> None:
     assert await one.offset(location) == 0
 
 
+async def test_what_is_refused_does_not_stay_in_the_storage(one: Replica, objects: FolderStore) -> None:
+    """Bytes that no quota counts."""
+    location = await one.begin(10 * PART_BYTES)
+    wrong = f"sha1 {base64.b64encode(hashlib.sha1(b'').digest()).decode()}"
+    for _ in range(3):
+        refused = await one.patch(location, b"x" * 5 * PART_BYTES, 0, **{"Upload-Checksum": wrong})
+        assert refused.status_code == 460
+
+    async def nothing_left() -> bool:
+        return not list(objects.list())
+
+    await eventually(nothing_left, "its parts are removed")
+    assert (await one.patch(location, b"x" * 10 * PART_BYTES, 0)).status_code == 204
+
+
 async def test_a_byte_at_a_time_is_not_taken_for_ever(
     one: Replica, objects: FolderStore, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

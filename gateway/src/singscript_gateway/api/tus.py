@@ -279,6 +279,7 @@ async def _take(request: Request, gateway: Gateway, upload: StoredUpload, checks
         detail = "The file came in too many small pieces. Begin another upload, and send more at once: 64 KiB at least."
         raise _problem(413, "TOO_MANY_PARTS", detail) from None
     except WrongChecksum:
+        gateway.remover.wake()
         detail = "The bytes are not what their checksum says, and were not stored. Send them again."
         raise _problem(460, "CHECKSUM_MISMATCH", detail) from None
     except Conflict:

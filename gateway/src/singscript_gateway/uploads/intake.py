@@ -10,11 +10,14 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
+
+import psycopg
 
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.transaction import ObjectRemoved
@@ -82,17 +85,23 @@ class Intake:
         with tempfile.NamedTemporaryFile(prefix="singscript-part-") as disk:
             arrival = _Arrival(self, upload, disk)
             try:
-                async for chunk in chunks:
-                    if digest:
-                        digest.update(chunk)
-                    await arrival.write(chunk, count=digest is None)
-            except Cut:
-                if digest is None:
-                    await arrival.end()
+                try:
+                    async for chunk in chunks:
+                        if digest:
+                            digest.update(chunk)
+                        await arrival.write(chunk, count=digest is None)
+                except Cut:
+                    if digest is None:
+                        await arrival.end()
+                    raise
+                if checksum and digest and digest.digest() != checksum.digest:
+                    raise WrongChecksum
+                return await arrival.end()
+            except Exception:
+                # Nobody counts them: whoever sends what is refused, again and again, is not to fill the storage.
+                with suppress(psycopg.OperationalError):
+                    await self.uploads.give_up(arrival.stored)
                 raise
-            if checksum and digest and digest.digest() != checksum.digest:
-                raise WrongChecksum
-            return await arrival.end()
 
     async def finished(self, upload: StoredUpload) -> StoredUpload:
         """Puts a complete upload together, unless that was done; it may be repeated, also by several at once.

@@ -23,6 +23,9 @@ VALUES (%(id)s, %(offset_bytes)s, %(size_bytes)s, %(key)s)
 -- get_upload_parts --
 SELECT offset_bytes, size_bytes, key FROM upload_parts WHERE upload_id = %(id)s ORDER BY offset_bytes
 
+-- give_up_objects --
+UPDATE unused_objects SET due_at = now() WHERE key = ANY(%(keys)s)
+
 -- count_upload_parts --
 SELECT count(*) AS parts FROM upload_parts WHERE upload_id = %(id)s
 

@@ -82,6 +82,12 @@ class UploadStore:
                     await tx.run("insert_part", id=upload.id, **part.model_dump())
             return _upload(row)
 
+    async def give_up(self, parts: Sequence[Part]) -> None:
+        """Parts that are stored and will not be counted are due for removal from now on."""
+        if parts:
+            async with self._transaction() as tx:
+                await tx.run("give_up_objects", keys=[part.key for part in parts])
+
     async def count_parts(self, upload: StoredUpload) -> int:
         async with self._transaction() as tx:
             row = await tx.first("count_upload_parts", id=upload.id)
