@@ -72,11 +72,11 @@ async def separator(backend: Any, folder: Path, store: FolderStore) -> AsyncIter
         stub = separator_pb2_grpc.SeparatorServiceStub(channel)
 
         async def load() -> tuple[int, int]:
-            found = await stub.GetLoad(separator_pb2.GetLoadRequest())
+            found = await stub.GetLoad(separator_pb2.GetLoadRequest(), timeout=10)
             return found.open_streams, found.computing_segments
 
         config: Any = {"object": {"key": "song"}, "engines": ["demucs"]}
-        yield lambda: stub.Separate(iter([separator_pb2.SeparateRequest(config=config)])), load
+        yield lambda: stub.Separate(iter([separator_pb2.SeparateRequest(config=config)]), timeout=3600), load
 
 
 @asynccontextmanager
@@ -100,11 +100,14 @@ async def transcriber(engine: str, folder: Path, store: FolderStore) -> AsyncIte
                 stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
 
                 async def load() -> tuple[int, int]:
-                    found = await stub.GetLoad(transcriber_pb2.GetLoadRequest())
+                    found = await stub.GetLoad(transcriber_pb2.GetLoadRequest(), timeout=10)
                     return found.open_streams, found.computing_windows
 
                 config: Any = {"object": {"key": "song"}, "engines": [engine]}
-                yield lambda: stub.Transcribe(iter([transcriber_pb2.TranscribeRequest(config=config)])), load
+                yield (
+                    lambda: stub.Transcribe(iter([transcriber_pb2.TranscribeRequest(config=config)]), timeout=3600),
+                    load,
+                )
 
 
 @asynccontextmanager
@@ -128,7 +131,7 @@ async def aligner(engine: str, folder: Path, store: FolderStore) -> AsyncIterato
 
         lyrics = "\n".join(["Ask not what your country can do for you", "Ask what you can do for your country"] * 20)
         config: Any = {"object": {"key": "song"}, "lyrics": lyrics, "language": "en"}
-        yield lambda: stub.Align(iter([aligner_pb2.AlignRequest(config=config)])), load
+        yield lambda: stub.Align(iter([aligner_pb2.AlignRequest(config=config)]), timeout=3600), load
 
 
 def at_work(*names: str) -> int:

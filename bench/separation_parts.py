@@ -81,7 +81,7 @@ def job(address: str, key: str, keep_parts: bool) -> tuple[int, int]:
     requests = iter([separator_pb2.SeparateRequest(config=config)])
     part_bytes = stem_bytes = 0
     with grpc.insecure_channel(address) as channel:
-        for answer in separator_pb2_grpc.SeparatorServiceStub(channel).Separate(requests):
+        for answer in separator_pb2_grpc.SeparatorServiceStub(channel).Separate(requests, timeout=3600):
             part_bytes += answer.event.part.size_bytes
             stem_bytes += answer.event.artifact.size_bytes
     return part_bytes, stem_bytes

@@ -84,8 +84,8 @@ async def open_handlers(system: System) -> int:
         separate = separator_pb2_grpc.SeparatorServiceStub(separator)
         transcribe = transcriber_pb2_grpc.TranscriberServiceStub(transcriber)
         found = (
-            await separate.GetLoad(separator_pb2.GetLoadRequest()),
-            await transcribe.GetLoad(transcriber_pb2.GetLoadRequest()),
+            await separate.GetLoad(separator_pb2.GetLoadRequest(), timeout=10),
+            await transcribe.GetLoad(transcriber_pb2.GetLoadRequest(), timeout=10),
         )
         return sum(load.open_streams for load in found)
 

@@ -248,7 +248,7 @@ IN_REST: dict[str, Any] = {
 async def test_every_option_of_rest_can_be_given(replica: Replica, store: JobStore) -> None:
     schema = replica.app.openapi()["paths"]["/api/jobs"]["post"]["requestBody"]["content"]["application/json"]
     assert set(IN_REST) | {"url", "upload"} == set(schema["schema"]["properties"]), "a new option is given here, too"
-    made = await replica.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL, options=WHOLE))
+    made = await replica.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL, options=WHOLE), timeout=60)
     other = (await replica.rest.post("/api/jobs", json={"url": URL} | IN_REST)).json()
     assert made.webhook_secret.startswith("whsec_")
     mine = (await replica.rest.get(f"/api/jobs/{made.job.id}")).json()
@@ -264,7 +264,7 @@ async def test_every_option_of_rest_can_be_given(replica: Replica, store: JobSto
 
 
 async def test_what_is_left_out_is_as_in_rest(replica: Replica) -> None:
-    made = await replica.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL))
+    made = await replica.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL), timeout=60)
     other = (await replica.rest.post("/api/jobs", json={"url": URL})).json()
     mine = (await replica.rest.get(f"/api/jobs/{made.job.id}")).json()
     assert mine["options"] == other["options"]
@@ -310,7 +310,7 @@ def unknown(**values: Any) -> gateway_pb2.JobOptions:
 async def test_what_cannot_be_asked_for_is_named(
     replica: Replica, database_url: str, request_: gateway_pb2.CreateJobRequest, fields: list[str]
 ) -> None:
-    refusal = await refused(replica.jobs.CreateJob(request_))
+    refusal = await refused(replica.jobs.CreateJob(request_, timeout=60))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT")
     assert refusal.fields == fields
     assert await execute(database_url, "SELECT count(*) FROM jobs") == [(0,)]
@@ -322,13 +322,13 @@ async def test_jobs_of_uploads(replica: Replica, objects: FolderStore) -> None:
     assert begun.status_code == 201
     location = begun.headers["location"]
     request = gateway_pb2.CreateJobRequest(upload_id=location.rpartition("/")[2])
-    refusal = await refused(replica.jobs.CreateJob(request))
+    refusal = await refused(replica.jobs.CreateJob(request, timeout=60))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "UPLOAD_NOT_FINISHED")
     assert refusal.metadata["offset_bytes"] == "2"
     assert (await replica.rest.patch(location, headers=tus | {"Upload-Offset": "2"}, content=b"c")).status_code == 204
-    made = await replica.jobs.CreateJob(request)
+    made = await replica.jobs.CreateJob(request, timeout=60)
     assert made.job.upload.size_bytes == 3 and not made.job.url
-    refusal = await refused(replica.jobs.CreateJob(gateway_pb2.CreateJobRequest(upload_id=str(uuid4()))))
+    refusal = await refused(replica.jobs.CreateJob(gateway_pb2.CreateJobRequest(upload_id=str(uuid4())), timeout=60))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "UPLOAD_NOT_FOUND")
 
 
@@ -343,13 +343,13 @@ async def test_r42_fifty_at_once_are_one_job_over_grpc_and_rest(
                 for _ in range(10)
             )
         )
-        made = await asyncio.gather(*((replica, other)[n % 2].jobs.CreateJob(request) for n in range(40)))
+        made = await asyncio.gather(*((replica, other)[n % 2].jobs.CreateJob(request, timeout=60) for n in range(40)))
         answers = {answer.SerializeToString(deterministic=True) for answer in made}
         assert len(answers) == 1 and made[0].webhook_secret
         assert {answer.json()["id"] for answer in await posts} == {made[0].job.id}
         assert await execute(database_url, "SELECT count(*) FROM jobs") == [(1,)]
         again = gateway_pb2.CreateJobRequest(url=URL, idempotency_key="k")
-        refusal = await refused(other.jobs.CreateJob(again))
+        refusal = await refused(other.jobs.CreateJob(again, timeout=60))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "IDEMPOTENCY_KEY_REUSED")
 
 
@@ -362,7 +362,7 @@ async def test_whole_life_of_a_job(replica: Replica, store: JobStore, objects: F
     for number, update in enumerate(await updates_of(script)):
         assert await store.record(job, Update(update.kind, update.data | of_usage(update, number)))
     await store.succeed(job)
-    shown = (await replica.jobs.GetJob(gateway_pb2.GetJobRequest(job_id=str(job.id)))).job
+    shown = (await replica.jobs.GetJob(gateway_pb2.GetJobRequest(job_id=str(job.id)), timeout=60)).job
     rest = (await replica.rest.get(f"/api/jobs/{job.id}")).json()
     assert shown.state == gateway_pb2.JOB_STATE_SUCCEEDED and shown.attempt == 1
     assert shown.created_at.ToDatetime(UTC) == datetime.fromisoformat(rest["created_at"])
@@ -383,13 +383,13 @@ async def test_whole_life_of_a_job(replica: Replica, store: JobStore, objects: F
     told = await watched(replica.jobs, job.id)
     assert [one.seq for one in told] == [one.seq for one in await all_events(store, job)]
     assert told[-1].state.state == gateway_pb2.JOB_STATE_SUCCEEDED
-    refusal = await refused(replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=str(job.id))))
+    refusal = await refused(replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=str(job.id)), timeout=60))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "JOB_FINISHED")
     assert refusal.metadata["state"] == "succeeded"
-    refusal = await refused(replica.jobs.RetryJob(gateway_pb2.RetryJobRequest(job_id=str(job.id))))
+    refusal = await refused(replica.jobs.RetryJob(gateway_pb2.RetryJobRequest(job_id=str(job.id)), timeout=60))
     assert refusal.reason == "JOB_SUCCEEDED"
-    await replica.jobs.DeleteJob(gateway_pb2.DeleteJobRequest(job_id=str(job.id)))
-    refusal = await refused(replica.jobs.GetJob(gateway_pb2.GetJobRequest(job_id=str(job.id))))
+    await replica.jobs.DeleteJob(gateway_pb2.DeleteJobRequest(job_id=str(job.id)), timeout=60)
+    refusal = await refused(replica.jobs.GetJob(gateway_pb2.GetJobRequest(job_id=str(job.id)), timeout=60))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND")
 
 
@@ -401,20 +401,20 @@ async def updates_of(script: Script) -> list[Update]:
 async def test_cancel_retry_and_failure(replica: Replica, store: JobStore) -> None:
     job = await store.create(link(), LOCAL_OWNER)
     name = str(job.id)
-    refusal = await refused(replica.jobs.DeleteJob(gateway_pb2.DeleteJobRequest(job_id=name)))
+    refusal = await refused(replica.jobs.DeleteJob(gateway_pb2.DeleteJobRequest(job_id=name), timeout=60))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_FINISHED")
-    refusal = await refused(replica.jobs.RetryJob(gateway_pb2.RetryJobRequest(job_id=name)))
+    refusal = await refused(replica.jobs.RetryJob(gateway_pb2.RetryJobRequest(job_id=name), timeout=60))
     assert refusal.reason == "JOB_NOT_ENDED"
     for _ in range(2):
-        cancelled = (await replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=name))).job
+        cancelled = (await replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=name), timeout=60)).job
         assert cancelled.state == gateway_pb2.JOB_STATE_CANCELLED
-    assert (await replica.jobs.RetryJob(gateway_pb2.RetryJobRequest(job_id=name))).job.state == 1
+    assert (await replica.jobs.RetryJob(gateway_pb2.RetryJobRequest(job_id=name), timeout=60)).job.state == 1
     claim = await claim_of(store, job.id)
-    running = (await replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=name))).job
+    running = (await replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=name), timeout=60)).job
     assert running.state == gateway_pb2.JOB_STATE_RUNNING and running.cancel_requested
     failure = Failure(reason="TOO_LONG", message="A sentence.", stage="download", facts={"limit_s": "7200"})
     await store.fail(claim.job, failure)
-    shown = (await replica.jobs.GetJob(gateway_pb2.GetJobRequest(job_id=name))).job
+    shown = (await replica.jobs.GetJob(gateway_pb2.GetJobRequest(job_id=name), timeout=60)).job
     expected = gateway_pb2.Problem(
         reason="TOO_LONG", message="A sentence.", stage=media_pb2.STAGE_DOWNLOAD, metadata={"limit_s": "7200"}
     )
@@ -430,14 +430,16 @@ def unknown_states(*values: Any) -> gateway_pb2.ListJobsRequest:
 async def test_lists_page_with_the_cursor_of_rest(replica: Replica, store: JobStore) -> None:
     made = [str((await store.create(link(), LOCAL_OWNER)).id) for _ in range(5)][::-1]
     await store.cancel(UUID(made[2]), LOCAL_OWNER)
-    first = await replica.jobs.ListJobs(gateway_pb2.ListJobsRequest(page_size=2))
+    first = await replica.jobs.ListJobs(gateway_pb2.ListJobsRequest(page_size=2), timeout=60)
     assert [job.id for job in first.jobs] == made[:2]
     rest = (await replica.rest.get("/api/jobs", params={"limit": 2, "cursor": first.next_page_token})).json()
     assert [job["id"] for job in rest["jobs"]] == made[2:4]
-    last = await replica.jobs.ListJobs(gateway_pb2.ListJobsRequest(page_token=rest["next_cursor"]))
+    last = await replica.jobs.ListJobs(gateway_pb2.ListJobsRequest(page_token=rest["next_cursor"]), timeout=60)
     assert [job.id for job in last.jobs] == made[4:] and last.next_page_token == ""
     ended = [gateway_pb2.JOB_STATE_CANCELLED, gateway_pb2.JOB_STATE_FAILED]
-    assert [j.id for j in (await replica.jobs.ListJobs(gateway_pb2.ListJobsRequest(states=ended))).jobs] == [made[2]]
+    assert [
+        j.id for j in (await replica.jobs.ListJobs(gateway_pb2.ListJobsRequest(states=ended), timeout=60)).jobs
+    ] == [made[2]]
     for request, fields in (
         (gateway_pb2.ListJobsRequest(page_size=101), ["page_size"]),
         (gateway_pb2.ListJobsRequest(page_size=-1), ["page_size"]),
@@ -446,7 +448,7 @@ async def test_lists_page_with_the_cursor_of_rest(replica: Replica, store: JobSt
         (unknown_states(0), ["states"]),
         (unknown_states(99), ["states"]),
     ):
-        refusal = await refused(replica.jobs.ListJobs(request))
+        refusal = await refused(replica.jobs.ListJobs(request, timeout=60))
         assert (refusal.code, refusal.reason, refusal.fields) == (
             grpc.StatusCode.INVALID_ARGUMENT,
             "INVALID_INPUT",
@@ -477,7 +479,7 @@ def test_every_method_is_asked_here() -> None:
 
 async def test_r40_jobs_of_others_are_not_there(keyed: Replica, accounts: AccountStore, store: JobStore) -> None:
     alice, bob = bearer(await key_of(accounts, "alice")), bearer(await key_of(accounts, "bob"))
-    job = (await keyed.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL), metadata=alice)).job
+    job = (await keyed.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL), metadata=alice, timeout=60)).job
     for method, request, _ in EACH:
         answers = [
             await refused(called(keyed, method, request(job_id=job_id), bob))
@@ -486,11 +488,13 @@ async def test_r40_jobs_of_others_are_not_there(keyed: Replica, accounts: Accoun
         assert all(answer == answers[0] for answer in answers), method
         assert (answers[0].code, answers[0].reason) == (grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND")
     everything = gateway_pb2.ListJobsRequest()
-    assert list((await keyed.jobs.ListJobs(everything, metadata=bob)).jobs) == []
-    assert [one.id for one in (await keyed.jobs.ListJobs(everything, metadata=alice)).jobs] == [job.id]
-    assert (await keyed.jobs.GetJob(gateway_pb2.GetJobRequest(job_id=job.id), metadata=alice)).job == job
+    assert list((await keyed.jobs.ListJobs(everything, metadata=bob, timeout=60)).jobs) == []
+    assert [one.id for one in (await keyed.jobs.ListJobs(everything, metadata=alice, timeout=60)).jobs] == [job.id]
+    assert (await keyed.jobs.GetJob(gateway_pb2.GetJobRequest(job_id=job.id), metadata=alice, timeout=60)).job == job
     same = gateway_pb2.CreateJobRequest(url=URL, idempotency_key="k")
-    assert len({(await keyed.jobs.CreateJob(same, metadata=who)).job.id for who in (alice, alice, bob)}) == 2
+    assert (
+        len({(await keyed.jobs.CreateJob(same, metadata=who, timeout=60)).job.id for who in (alice, alice, bob)}) == 2
+    )
 
 
 async def test_r41_who_has_no_key_or_not_the_scope_gets_nothing(keyed: Replica, accounts: AccountStore) -> None:
@@ -548,18 +552,18 @@ async def test_r43_requests_are_counted_and_a_watch_once(
         await eventually(lambda: there(asked, 5), "the watch asks whether it still may")
         header = {"Authorization": f"Bearer {alice}"}
         assert (await keyed.rest.get("/api/jobs", headers=header)).status_code == 200
-        refusal = await refused(keyed.jobs.ListJobs(everything, metadata=bearer(alice)))
+        refusal = await refused(keyed.jobs.ListJobs(everything, metadata=bearer(alice), timeout=60))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_REQUESTS")
         facts = {name: refusal.metadata[name] for name in ("limit", "window", "of")}
         assert facts == {"limit": "2", "window": "minute", "of": "user"}
         assert 1 <= refusal.retry_after_s <= 30
-        await keyed.jobs.ListJobs(everything, metadata=bearer(bob))
+        await keyed.jobs.ListJobs(everything, metadata=bearer(bob), timeout=60)
         call.cancel()
 
 
 async def test_audit_has_the_key_and_the_address(keyed: Replica, accounts: AccountStore, database_url: str) -> None:
     key = await key_of(accounts, "alice")
-    job = (await keyed.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL), metadata=bearer(key))).job
+    job = (await keyed.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL), metadata=bearer(key), timeout=60)).job
     rows = await execute(
         database_url, "SELECT owner, key_id, host(address::inet), target FROM audit WHERE action = 'job.created'"
     )
@@ -747,9 +751,9 @@ async def test_a_call_that_hangs_ends(
     job = await store.create(link(), LOCAL_OWNER)
     async with store._transaction() as tx:
         await tx.connection.execute("SELECT 1 FROM jobs FOR UPDATE")
-        refusal = await refused(replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=str(job.id))))
+        refusal = await refused(replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=str(job.id)), timeout=60))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "TIMED_OUT")
-    cancelled = (await replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=str(job.id)))).job
+    cancelled = (await replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=str(job.id)), timeout=60)).job
     assert cancelled.state == gateway_pb2.JOB_STATE_CANCELLED
 
 
@@ -771,7 +775,7 @@ async def test_a_job_that_is_deleted_ends_its_watch(
 async def test_no_database_is_unavailable(objects: FolderStore, tmp_path: Path) -> None:
     settings = api_settings(f"postgresql:///none?host={tmp_path}", grpc_listen=free_address())
     async with replica_of(settings, objects) as replica:
-        refusal = await refused(replica.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL)))
+        refusal = await refused(replica.jobs.CreateJob(gateway_pb2.CreateJobRequest(url=URL), timeout=60))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
 
 

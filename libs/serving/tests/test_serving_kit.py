@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -103,7 +104,7 @@ async def test_an_error_keeps_reason_message_code_and_facts() -> None:
     async with running(service(Servicer(endless)), settings()) as address, dial(address) as channel:
         stub = rpc.DownloaderServiceStub(channel)
         with pytest.raises(RelayedError) as caught:
-            await response(stub.Probe(pb.ProbeRequest(url="odd")), "downloader")
+            await response(stub.Probe(pb.ProbeRequest(url="odd"), timeout=60), "downloader")
     error = caught.value
     assert (error.reason, error.message, error.code) == (
         "TOO_ODD",
@@ -115,11 +116,35 @@ async def test_an_error_keeps_reason_message_code_and_facts() -> None:
     assert not error.retryable
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_r25_a_call_without_a_deadline_is_refused(streaming: bool) -> None:
+    async with running(service(Servicer(endless)), settings()) as address, dial(address) as channel:
+        stub = rpc.DownloaderServiceStub(channel)
+        with pytest.raises(RelayedError) as caught:
+            if streaming:
+                await anext(responses(stub.Download(pb.DownloadRequest(url="x")), "downloader"))
+            else:
+                await response(stub.Probe(pb.ProbeRequest(url="x")), "downloader")
+    assert (caught.value.reason, caught.value.code) == ("DEADLINE_MISSING", grpc.StatusCode.INVALID_ARGUMENT)
+    assert "deadline" in caught.value.message
+
+
+async def test_health_is_watched_and_what_watches_is_called_without_a_deadline() -> None:
+    watched = replace(service(Servicer(endless)), endless=frozenset({"Download"}))
+    async with running(watched, settings()) as address, dial(address) as channel:
+        call = rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url="x"))
+        assert (await anext(responses(call, "downloader"))).chunk.first_sample == 0
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=NAME))
+        assert (await anext(aiter(watch))).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
+
+
 async def test_a_defect_is_internal_and_tells_nothing_of_its_inside(caplog: pytest.LogCaptureFixture) -> None:
     async with running(service(Servicer(endless)), settings()) as address, dial(address) as channel:
         stub = rpc.DownloaderServiceStub(channel)
         with caplog.at_level(logging.ERROR), pytest.raises(RelayedError) as caught:
-            await response(stub.Probe(pb.ProbeRequest(url="defect")), "downloader")
+            await response(stub.Probe(pb.ProbeRequest(url="defect"), timeout=60), "downloader")
     assert caught.value.reason == "INTERNAL"
     assert caught.value.metadata == {"service": "downloader"}
     assert "secret" not in caught.value.message
@@ -134,14 +159,16 @@ async def test_an_error_travels_over_two_hops_unchanged() -> None:
     async with running(service(Servicer(fail)), settings()) as far, dial(far) as far_channel:
 
         async def forward(request: pb.DownloadRequest) -> AsyncGenerator[pb.DownloadResponse]:
-            async for message in responses(rpc.DownloaderServiceStub(far_channel).Download(request), "downloader"):
+            async for message in responses(
+                rpc.DownloaderServiceStub(far_channel).Download(request, timeout=60), "downloader"
+            ):
                 yield message
 
         async with running(service(Servicer(forward)), settings()) as near, dial(near) as channel:
             seen = []
             with pytest.raises(RelayedError) as caught:
                 async for message in responses(
-                    rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url="x")), "separator"
+                    rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url="x"), timeout=60), "separator"
                 ):
                     seen.append(message)
     assert len(seen) == 1
@@ -152,7 +179,7 @@ async def test_an_error_travels_over_two_hops_unchanged() -> None:
 async def test_a_peer_that_is_down_is_upstream_unavailable() -> None:
     async with dial("127.0.0.1:1") as channel:
         with pytest.raises(UpstreamUnavailable) as caught:
-            await response(rpc.DownloaderServiceStub(channel).Probe(pb.ProbeRequest(url="x")), "downloader")
+            await response(rpc.DownloaderServiceStub(channel).Probe(pb.ProbeRequest(url="x"), timeout=60), "downloader")
     assert caught.value.retryable
     assert caught.value.metadata == {"service": "downloader"}
 
@@ -166,13 +193,17 @@ async def test_who_was_never_reached_is_told_from_who_stopped_in_the_middle() ->
 
     async def forward(request: pb.DownloadRequest) -> AsyncGenerator[pb.DownloadResponse]:
         async with dial("127.0.0.1:1") as further:
-            async for message in responses(rpc.DownloaderServiceStub(further).Download(request), "downloader"):
+            async for message in responses(
+                rpc.DownloaderServiceStub(further).Download(request, timeout=60), "downloader"
+            ):
                 yield message
 
     async def reached(address: str, url: str) -> bool:
         async with dial(address) as channel:
             with pytest.raises(errors.StageError) as caught:
-                async for _ in responses(rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url=url)), "x"):
+                async for _ in responses(
+                    rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url=url), timeout=60), "x"
+                ):
                     pass
         return was_reached(caught.value)
 
@@ -188,7 +219,7 @@ async def test_the_job_id_travels_along_and_into_the_logs() -> None:
     async with running(service(servicer), settings()) as address, dial(address) as channel:
         token = logs.job_id.set("job-7")
         try:
-            await response(rpc.DownloaderServiceStub(channel).Probe(pb.ProbeRequest(url="x")), "downloader")
+            await response(rpc.DownloaderServiceStub(channel).Probe(pb.ProbeRequest(url="x"), timeout=60), "downloader")
             record = logging.makeLogRecord({"msg": "hello", "levelname": "INFO", "reason": "WHY"})
             entry = json.loads(logs.JsonFormatter("downloader").format(record))
         finally:
@@ -201,15 +232,15 @@ async def test_one_stream_too_many_is_busy_and_a_slot_comes_back() -> None:
     servicer = Servicer(endless)
     async with running(service(servicer), settings(max_streams=1)) as address, dial(address) as channel:
         stub = rpc.DownloaderServiceStub(channel)
-        first = responses(stub.Download(pb.DownloadRequest(url="x")), "downloader")
+        first = responses(stub.Download(pb.DownloadRequest(url="x"), timeout=60), "downloader")
         await anext(first)
         with pytest.raises(RelayedError) as caught:
-            await anext(responses(stub.Download(pb.DownloadRequest(url="x")), "downloader"))
+            await anext(responses(stub.Download(pb.DownloadRequest(url="x"), timeout=60), "downloader"))
         assert (caught.value.reason, caught.value.retryable) == ("BUSY", True)
         assert caught.value.retry_after_s == 2.0
         await first.aclose()
         await eventually(lambda: servicer.open == 0)
-        again = responses(stub.Download(pb.DownloadRequest(url="x")), "downloader")
+        again = responses(stub.Download(pb.DownloadRequest(url="x"), timeout=60), "downloader")
         assert (await anext(again)).HasField("chunk")
         await again.aclose()
 
@@ -219,7 +250,9 @@ async def test_an_abandoned_stream_leaves_no_handler_behind() -> None:
     async with running(service(servicer), settings(max_streams=30)) as address, dial(address) as channel:
         stub = rpc.DownloaderServiceStub(channel)
         for _ in range(20):
-            async for _message in (stream := responses(stub.Download(pb.DownloadRequest(url="x")), "downloader")):
+            async for _message in (
+                stream := responses(stub.Download(pb.DownloadRequest(url="x"), timeout=60), "downloader")
+            ):
                 break
             await stream.aclose()
         await eventually(lambda: servicer.open == 0)
@@ -230,7 +263,9 @@ async def test_stopping_ends_streams_after_the_grace_and_turns_health_off() -> N
     async with dial_later() as (start, channel_to):
         address = await start(service(servicer))
         async with channel_to(address) as channel:
-            stream = responses(rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url="x")), "downloader")
+            stream = responses(
+                rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url="x"), timeout=60), "downloader"
+            )
             await anext(stream)
             health_stub: Any = health_pb2_grpc.HealthStub(channel)
             watch = health_stub.Watch(health_pb2.HealthCheckRequest(service=NAME))

@@ -60,7 +60,9 @@ async def process() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
 
 async def test_sigterm_lets_a_running_stream_end_and_then_the_process() -> None:
     async with process() as (server, address), dial(address) as channel:
-        stream = responses(rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url="soon")), "downloader")
+        stream = responses(
+            rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url="soon"), timeout=60), "downloader"
+        )
         await anext(stream)
         server.terminate()
         assert [answer async for answer in stream] == [pb.DownloadResponse()]
@@ -70,7 +72,9 @@ async def test_sigterm_lets_a_running_stream_end_and_then_the_process() -> None:
 
 async def test_a_frozen_peer_is_an_error_and_not_a_wait_for_ever() -> None:
     async with process() as (server, address), dial(address) as channel:
-        stream = responses(rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url="never")), "downloader")
+        stream = responses(
+            rpc.DownloaderServiceStub(channel).Download(pb.DownloadRequest(url="never"), timeout=60), "downloader"
+        )
         await anext(stream)
         os.kill(server.pid, signal.SIGSTOP)
         async with asyncio.timeout(60):

@@ -54,7 +54,9 @@ def service(servicer: Refusing) -> Service:
 
 async def refused(channel: grpc.aio.Channel, requests: AsyncGenerator[Request]) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(RelayedError) as caught:
-        async for _ in responses(separator_pb2_grpc.SeparatorServiceStub(channel).Separate(requests), "separator"):
+        async for _ in responses(
+            separator_pb2_grpc.SeparatorServiceStub(channel).Separate(requests, timeout=60), "separator"
+        ):
             pass
     return caught.value.code, caught.value.reason
 

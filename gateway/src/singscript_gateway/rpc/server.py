@@ -31,6 +31,8 @@ async def serving(gateway: Gateway) -> AsyncIterator[str]:
         lambda server: gateway_pb2_grpc.add_JobServiceServicer_to_server(JobService(gateway), server),
         # They have keys.
         for_services=False,
+        # As long as the job: it ends with it, with its key, and with a client that does not answer.
+        endless=frozenset({"WatchJob"}),
     )
     settings = ServiceSettings(
         listen=gateway.settings.grpc_listen, max_streams=MAX_WATCHES, drain_s=gateway.settings.drain_s

@@ -1,6 +1,6 @@
-"""What happens around every call that a service answers: job id, log, cap on streams, errors.
+"""What happens around every call that a service answers: job id, log, deadline, cap on streams, errors.
 
-Order, from the outside in: job id → log → cap → errors → the service.
+Order, from the outside in: job id → log → errors → deadline → cap → the service.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -26,12 +26,25 @@ READ_THE_REST_S = 2.0
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method of the singscript services; health and reflection pass as they are."""
+class DeadlineMissing(errors.InvalidInput):
+    """A call that nobody gives up may hold what it uses for ever."""
 
-    def __init__(self, stage: str, max_streams: int) -> None:
+    reason = "DEADLINE_MISSING"
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every method of the singscript services; health and reflection pass as they are.
+
+    Args:
+        stage: the short name of the service.
+        max_streams: how many it serves at once.
+        endless: names of methods that may be called without a deadline.
+    """
+
+    def __init__(self, stage: str, max_streams: int, endless: Collection[str] = ()) -> None:
         self._stage = stage
         self._max_streams = max_streams
+        self._endless = endless
         self.active_streams = 0
 
     async def intercept_service(
@@ -62,6 +75,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _unary(self, inner: Callable[..., Awaitable[Any]], method: str, job: str) -> Callable[..., Any]:
         async def wrapped(request: Any, context: Context) -> Any:
             async with self._around(context, method, job):
+                self._check_deadline(context, method)
                 return await inner(request, context)
 
         return wrapped
@@ -72,6 +86,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async with self._around(context, method, job):
                 await context.send_initial_metadata(((SERVICE_KEY, self._stage),))
                 try:
+                    self._check_deadline(context, method)
                     with self._slot():
                         async with aclosing(inner(request, context)) as responses:
                             async for response in responses:
@@ -105,6 +120,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         finally:
             elapsed_s = round(time.monotonic() - started_s, 3)
             log.info("call ended", extra={"method": method, "outcome": outcome, "elapsed_s": elapsed_s})
+
+    def _check_deadline(self, context: Context, method: str) -> None:
+        if context.time_remaining() is None and method.rpartition("/")[2] not in self._endless:
+            raise DeadlineMissing(
+                "The call has no deadline. Set one, such as `timeout=60` in Python, and it is answered."
+            )
 
     @contextmanager
     def _slot(self) -> Iterator[None]:

@@ -41,12 +41,14 @@ class Service:
     Attributes:
         full_name: as in the .proto: "singscript.separator.v1.SeparatorService".
         add: registers the servicer with the server.
+        endless: methods that may be called without a deadline, such as those that watch.
         on_start: awaited in the background once the port is open, for work such as checking engines.
         for_services: its callers are services; where TLS is on each has to show a certificate.
     """
 
     full_name: str
     add: Callable[[grpc.aio.Server], None]
+    endless: frozenset[str] = frozenset()
     on_start: Callable[[], Awaitable[None]] | None = None
     for_services: bool = True
 
@@ -67,7 +69,7 @@ async def running(service: Service, settings: ServiceSettings) -> AsyncIterator[
         TlsUnusable.
     """
     identity = tls.identity()
-    interceptor = CallInterceptor(service.short_name, settings.max_streams)
+    interceptor = CallInterceptor(service.short_name, settings.max_streams, service.endless)
     server = grpc.aio.server(interceptors=[interceptor], options=SERVER_OPTIONS)
     service.add(server)
     health_servicer = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]  (not in the stubs)
