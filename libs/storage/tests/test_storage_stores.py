@@ -152,24 +152,27 @@ def test_a_prefix_that_could_lead_elsewhere_is_refused(store: ObjectStore, prefi
         store.list(prefix)
 
 
-@pytest.mark.parametrize("size_bytes", [1000, 4_000_000])
-def test_R28_a_flipped_byte_is_found(
+@pytest.fixture(params=[1000, 4_000_000])
+def flipped_bytes(
+    request: pytest.FixtureRequest,
     store: ObjectStore,
     make_file: MakeFile,
     stored_files: Callable[[], list[Path]],
-    tmp_path: Path,
-    size_bytes: int,
-) -> None:
-    content = content_of(size_bytes, seed=28)
+) -> int:
+    """How large the object "x" is, one bit of which is not what was stored."""
     before = set(stored_files())
-    store.put("x", make_file(content), "audio/flac")
+    store.put("x", make_file(content_of(request.param, seed=28)), "audio/flac")
     largest = max(set(stored_files()) - before, key=lambda path: path.stat().st_size)
     with largest.open("r+b") as file:
         file.seek(500)
         flipped = bytes([file.read(1)[0] ^ 1])
         file.seek(500)
         file.write(flipped)
+    return request.param
 
+
+@pytest.mark.usefixtures("flipped_bytes")
+def test_R28_a_flipped_byte_is_found(store: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "back").write_bytes(b"an older copy")
     with pytest.raises(ChecksumMismatch) as raised:
         store.fetch("x", tmp_path / "back")
@@ -177,6 +180,14 @@ def test_R28_a_flipped_byte_is_found(
     assert raised.value.retryable
     assert (tmp_path / "back").read_bytes() == b"an older copy"
     assert list(tmp_path.glob(".*part")) == []
+
+
+def test_R28_what_is_passed_on_block_by_block_never_passes_for_whole(store: ObjectStore, flipped_bytes: int) -> None:
+    passed_on = bytearray()
+    with pytest.raises(ChecksumMismatch), store.open("x") as reader:
+        for block in reader:
+            passed_on += block
+    assert len(passed_on) < flipped_bytes
 
 
 def test_readers_and_writers_of_one_key_never_see_a_mixture(

@@ -111,7 +111,9 @@ async def get_artifact(
         headers["Content-Range"] = f"bytes {first}-{last}/{artifact.size_bytes}"
     if head:
         return Response(None, status, headers, _content_type(artifact))
-    reader = await asyncio.to_thread(gateway.objects.open, artifact.key, first, length)
+    # Asked for without a length, the whole file is checked before its last block is sent.
+    part_bytes = length if status == 206 else None
+    reader = await asyncio.to_thread(gateway.objects.open, artifact.key, first, part_bytes)
     return StreamingResponse(_blocks(reader), status, headers, _content_type(artifact))
 
 

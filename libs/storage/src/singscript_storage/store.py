@@ -127,6 +127,8 @@ class ObjectStore(Protocol):
 class Reader:
     """The blocks of an object, of at most a few hundred KiB each. Iterate over it inside a `with`.
 
+    The last one comes only when all of them are what was stored, so what is passed on at once never passes for whole.
+
     Attributes:
         stored: the whole object, also when only a part is read.
     """
@@ -135,27 +137,30 @@ class Reader:
         self, stored: StoredObject, blocks: Iterator[bytes], close: Callable[[], None], *, whole: bool
     ) -> None:
         self.stored = stored
-        self._blocks = blocks
+        self._blocks = self._checked(blocks) if whole else blocks
         self._close = close
-        self._whole = whole
-        self._digest = hashlib.sha256()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> bytes:
         try:
-            block = next(self._blocks)
-        except StopIteration:
-            self.close()
-            if self._whole and self.stored.sha256 not in ("", self._digest.hexdigest()):
-                raise ChecksumMismatch(self.stored.key) from None
-            raise
+            return next(self._blocks)
         except BaseException:
             self.close()
             raise
-        self._digest.update(block)
-        return block
+
+    def _checked(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        digest, last = hashlib.sha256(), b""
+        for block in blocks:
+            digest.update(block)
+            if last:
+                yield last
+            last = block
+        if self.stored.sha256 not in ("", digest.hexdigest()):
+            raise ChecksumMismatch(self.stored.key)
+        if last:
+            yield last
 
     def close(self) -> None:
         self._close()
