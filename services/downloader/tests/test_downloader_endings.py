@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from singscript.downloader.v1 import downloader_pb2, downloader_pb2_grpc
 from singscript.media.v1 import media_pb2
 
 from singscript_core import stopping
+from singscript_downloader.children import decode_file
 from singscript_serving.channel import dial
 from singscript_storage import FolderStore, Reader, StoredObject
 
@@ -63,6 +65,19 @@ async def test_client_leaves_while_decoding(
         assert children() - before
         call.cancel()
         await eventually(lambda: children() <= before and not list(work_dir.iterdir()))
+
+
+async def test_r24_a_decoder_that_waits_for_its_reader_leaves_no_pipe(media: Any, tmp_path: Path) -> None:
+    """More than fits into the pipe waits in it, so its end is not seen by itself."""
+    file, work = tmp_path / "long.flac", tmp_path / "decoding"
+    file.write_bytes(media.long_flac)
+    work.mkdir()
+    before = psutil.Process().num_fds()
+    async with aclosing(decode_file(file, work, limit_s=600)) as items:
+        await anext(items)
+        (decoder,) = _commands("engines.decode")
+        await eventually(_stands_still(decoder))
+    await eventually(lambda: psutil.Process().num_fds() <= before)
 
 
 async def test_deadline_of_the_client(start: Any, site: Any, work_dir: Path, children: Children) -> None:

@@ -35,6 +35,8 @@ _ERRORS = DOWNLOAD_ERRORS | {e.reason: e for e in (DecodeFailed, NoAudio, TooLon
 # How long the decoder may take for its next half second of sound before it counts as hung.
 _STALL_S = 60.0
 _PIPE_BYTES = 1 << 20
+# For what lies in the pipe of a child that was killed.
+_LAST_WORDS_S = 5.0
 _LOG_TAIL_BYTES = 2_000
 
 
@@ -205,7 +207,7 @@ async def _running(module: str, request: Mapping[str, Any], work: Path) -> Async
             start_new_session=True,
         )
     try:
-        assert process.stdin is not None
+        assert process.stdin is not None and process.stdout is not None
         # Stays open: its end tells the child that this process is gone.
         with suppress(ConnectionError):
             process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -214,6 +216,11 @@ async def _running(module: str, request: Mapping[str, Any], work: Path) -> Async
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        # A pipe with more in it than may wait is not looked at, and would stay open.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                while await process.stdout.read(_PIPE_BYTES):
+                    pass
         await process.wait()
 
 
