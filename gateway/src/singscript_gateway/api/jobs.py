@@ -60,7 +60,10 @@ def _form_schema() -> dict[str, Any]:
         415: {"model": Problem, "description": "UNSUPPORTED_MEDIA_TYPE"},
         422: {"model": Problem, "description": "INVALID_INPUT, INVALID_FORM, IDEMPOTENCY_KEY_REUSED"},
         429: QUOTAS_OF_JOBS,
-        503: {"model": Problem, "description": "DATABASE_UNAVAILABLE, STORAGE_UNAVAILABLE, OBJECT_REMOVED"},
+        503: {
+            "model": Problem,
+            "description": "DATABASE_UNAVAILABLE, STORAGE_UNAVAILABLE, NO_TEMPORARY_SPACE, OBJECT_REMOVED",
+        },
     },
     openapi_extra={
         "requestBody": {

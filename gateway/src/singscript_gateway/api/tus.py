@@ -66,7 +66,7 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
     415: {"model": Problem, "description": "UNSUPPORTED_MEDIA_TYPE"},
     422: {"model": Problem, "description": "INVALID_INPUT"},
     460: {"model": Problem, "description": "CHECKSUM_MISMATCH: nothing of this request was stored"},
-    503: {"model": Problem, "description": "DATABASE_UNAVAILABLE, STORAGE_UNAVAILABLE, STOPPING"},
+    503: {"model": Problem, "description": "DATABASE_UNAVAILABLE, STORAGE_UNAVAILABLE, NO_TEMPORARY_SPACE, STOPPING"},
 }
 
 

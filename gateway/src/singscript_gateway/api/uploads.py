@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from singscript_gateway.api.problems import ProblemError
 from singscript_gateway.api.requests import MAX_BODY_BYTES, allow_body
+from singscript_gateway.uploads.disk import file_on_disk
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -64,6 +64,7 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
 
     Raises:
         ProblemError: TOO_LARGE as soon as the limit is passed, INVALID_FORM for what is not a whole form.
+        NoTemporarySpace.
         starlette.requests.ClientDisconnect: the sender went away in the middle.
     """
     declared_bytes = request.headers.get("content-length", "")
@@ -74,7 +75,7 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
     _, options = parse_options_header(request.headers.get("content-type"))
     if not (boundary := options.get(b"boundary")):
         raise _invalid("The Content-Type names no boundary")
-    with tempfile.NamedTemporaryFile(prefix="singscript-upload-") as disk:
+    with file_on_disk() as disk:
         reader = _Reader(disk, max_file_bytes)
         try:
             parser = MultipartParser(boundary, reader.callbacks())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import psycopg
 
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.transaction import ObjectRemoved
+from singscript_gateway.uploads.disk import file_on_disk
 from singscript_gateway.uploads.model import Part, StoredUpload
 from singscript_gateway.uploads.store import UploadStore
 from singscript_storage import ObjectNotFound, ObjectStore, artifact_key
@@ -77,12 +77,12 @@ class Intake:
         Raises:
             Cut: as `chunks` did. What came before is kept, unless it has a checksum, which nobody can check then.
             Conflict, TooManyParts, WrongChecksum: nothing more is kept.
-            ObjectRemoved, StorageUnavailable.
+            ObjectRemoved, NoTemporarySpace, StorageUnavailable.
         """
         if await self.uploads.count_parts(upload) >= SPARE_PARTS + upload.length_bytes // BYTES_OF_A_PART:
             raise TooManyParts
         digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
-        with tempfile.NamedTemporaryFile(prefix="singscript-part-") as disk:
+        with file_on_disk() as disk:
             arrival = _Arrival(self, upload, disk)
             try:
                 try:
@@ -108,7 +108,7 @@ class Intake:
 
         Raises:
             Conflict: it is gone.
-            ObjectRemoved, StorageUnavailable, ChecksumMismatch.
+            ObjectRemoved, NoTemporarySpace, StorageUnavailable, ChecksumMismatch.
         """
         tries = 1
         while upload.key is None:
@@ -129,7 +129,7 @@ class Intake:
 
     async def _put_together(self, upload: StoredUpload) -> StoredUpload | None:
         parts = await self.uploads.parts(upload)
-        with tempfile.NamedTemporaryFile(prefix="singscript-upload-") as disk:
+        with file_on_disk() as disk:
             path = Path(disk.name)
             sha256 = await asyncio.to_thread(_join, self.objects, parts, path)
             key = artifact_key("upload", {}, sha256, "original")

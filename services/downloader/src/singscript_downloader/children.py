@@ -206,8 +206,8 @@ async def _running(module: str, request: Mapping[str, Any], work: Path) -> Async
             env=_environment(work),
             start_new_session=True,
         )
+    assert process.stdin is not None and process.stdout is not None
     try:
-        assert process.stdin is not None and process.stdout is not None
         # Stays open: its end tells the child that this process is gone.
         with suppress(ConnectionError):
             process.stdin.write(json.dumps(request).encode() + b"\n")
