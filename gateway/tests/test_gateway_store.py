@@ -150,6 +150,17 @@ async def test_lost_job_that_was_to_be_cancelled_is(store: JobStore, database_ur
     assert now and now.state is JobState.CANCELLED
 
 
+async def test_r21_own_attempt_is_not_taken_over_and_an_earlier_one_protects_nothing(
+    store: JobStore, database_url: str
+) -> None:
+    own = (await new_claim(store)).job
+    assert await store.take_over(0, 3, own=[own]) is None
+    await store.hand_back(own)
+    assert (await claim_of(store, own.id)).job.attempt == 2
+    lost = await store.take_over(0, 3, own=[own])
+    assert lost and (lost.id, lost.attempt) == (own.id, 2)
+
+
 async def test_being_handed_back_is_no_failure(store: JobStore, database_url: str) -> None:
     job = await store.create(link(), LOCAL_OWNER)
     for _ in range(5):

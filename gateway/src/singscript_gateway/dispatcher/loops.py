@@ -106,14 +106,16 @@ class Dispatcher:
             await asyncio.sleep(self._settings.heartbeat_s)
 
     async def sweep(self) -> None:
-        """Takes over what dead dispatchers left behind."""
+        """Takes over what dead dispatchers left behind; never its own, also when its heartbeat comes late."""
         settings = self._settings
         while True:
             await asyncio.sleep(settings.sweep_s)
             if time.monotonic() - self._answering_since_s < 2 * settings.heartbeat_s:
                 continue
             try:
-                while job := await self._store.take_over(settings.lease_s, settings.max_attempts):
+                while job := await self._store.take_over(
+                    settings.lease_s, settings.max_attempts, own=[run.job for run in self._runs]
+                ):
                     logger.warning(
                         "took over from a dead dispatcher", extra={"job": str(job.id), "attempt": job.attempt}
                     )

@@ -378,9 +378,10 @@ RETURNING jobs.id, jobs.attempt
 SELECT id FROM jobs WHERE id = ANY(%(ids)s) AND cancel_requested
 
 -- lost_jobs --
--- Running, and nobody has said so for a lease.
+-- Running, and nobody has said so for a lease; save those of the caller, who knows better.
 SELECT * FROM jobs
  WHERE state = 'running' AND heartbeat_at < now() - make_interval(secs => %(lease_s)s)
+   AND (id, attempt) NOT IN (SELECT * FROM unnest(%(own_ids)s::uuid[], %(own_attempts)s::int[]))
  ORDER BY heartbeat_at
  LIMIT 1
    FOR UPDATE SKIP LOCKED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -543,13 +543,17 @@ class JobStore:
         async with self._statements() as tx:
             return {row["id"] for row in await tx.all("cancels_requested", ids=job_ids)}
 
-    async def take_over(self, lease_s: float, max_attempts: int) -> Job | None:
+    async def take_over(self, lease_s: float, max_attempts: int, own: Collection[Job] = ()) -> Job | None:
         """Ends the attempt of one job whose dispatcher died: queued again, or failed when that happened too often.
 
-        None: there is no such job.
+        Args:
+            own: attempts that the caller works on, however late it was to say so.
+        Returns:
+            None: there is no such job.
         """
+        ids, attempts = [j.id for j in own], [j.attempt for j in own]
         async with self._transaction() as tx:
-            row = await tx.first("lost_jobs", lease_s=lease_s)
+            row = await tx.first("lost_jobs", lease_s=lease_s, own_ids=ids, own_attempts=attempts)
             if row is None:
                 return None
             job = read_job(row)
