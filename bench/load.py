@@ -8,6 +8,9 @@ queued as fast as they are accepted; then, while all are worked on and streams w
 
 The times of a POST count from when it was due, so that a gateway that is late is not let off. Those of events are from
 when the row was written until its stream's client has it. The peer is Postgres itself: bare INSERTs of the same rows.
+
+Jobs are done as fast as the machine can: it is always busy. So there is processor time beside each process, that of the
+load's own clients too, which have the same processors.
 """
 
 from __future__ import annotations
@@ -22,16 +25,17 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
-import httpx
+import aiohttp
 import numpy as np
 import psutil
 import psycopg
@@ -44,6 +48,8 @@ from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import make_pool, migrate
 from singscript_standalone.postgres import start_server
 from singscript_storage import FolderStore
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
 # Files of tests are imported without their folder on the path.
@@ -59,6 +65,8 @@ from gateway_testing import (  # noqa: E402  (of the path above)
 )
 
 _SPAWN = multiprocessing.get_context("spawn")
+# Of those that POST, and as many of those that watch: one alone would be the bottleneck.
+_CLIENTS = 2
 _WORKERS = 30
 # Jobs that a dispatcher works on at once.
 _CONCURRENCY = 8
@@ -67,6 +75,8 @@ _PROBES_PER_S = 10
 _START_S = 120.0
 # How long streams may take to their jobs' ends, at most.
 _STREAMS_END_S = 240.0
+# Between two bytes of a stream: heartbeats come far more often.
+_STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_read=60)
 _PEER_S = 2.0
 
 
@@ -92,11 +102,41 @@ class Watched:
     missing: int = 0
     repeated: int = 0
     delays_s: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
+
+    def __add__(self, other: Watched) -> Watched:
+        return Watched(
+            self.events + other.events,
+            self.streams_ended + other.streams_ended,
+            self.refused + other.refused,
+            self.missing + other.missing,
+            self.repeated + other.repeated,
+            self.delays_s + other.delays_s,
+            self.cpu_s + other.cpu_s,
+        )
+
+
+@dataclass(frozen=True)
+class Made:
+    """A job, when it was asked for and how long that took."""
+
+    began_s: float
+    took_s: float
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What requests at a rate came to: how long after it was due each was answered."""
+
+    took_s: list[float]
+    failed: int
+    cpu_s: float
 
 
 @dataclass(frozen=True)
 class Found:
-    """What one run has measured; times in seconds, from the shortest to the longest."""
+    """What one run has measured; times in seconds."""
 
     accepted_per_s: float
     cpu_s: float
@@ -113,6 +153,8 @@ class Found:
     database_bytes: int
     before: dict[str, Holding]
     after: dict[str, Holding]
+    used_s: dict[str, float]
+    worked_s: float
     slopes: dict[str, float]
     temporary_files: tuple[int, int]
 
@@ -126,17 +168,19 @@ class System:
     database_url: str
     start_dispatchers: Callable[[], None]
     pids: Callable[[], dict[str, int]]
+    aligner_pid: int
     scratch: Path
 
 
 @contextmanager
-def scripted_aligner(storage: Path) -> Iterator[str]:
-    """Its address. A process of its own: what it costs is not the load's."""
+def scripted_aligner(storage: Path) -> Iterator[tuple[str, int]]:
+    """Its address and its pid. A process of its own: what it costs is not the load's."""
     address = free_address()
     process = _SPAWN.Process(target=_serve_aligner, args=(address, storage), daemon=True)
     process.start()
+    assert process.pid is not None
     try:
-        yield address
+        yield address, process.pid
     finally:
         process.kill()
         process.join()
@@ -163,7 +207,7 @@ async def running(load: Load) -> AsyncIterator[System]:
             (scratch / name).mkdir()
         server = start_server(scratch / "postgres")
         try:
-            with scripted_aligner(scratch / "storage") as aligner:
+            with scripted_aligner(scratch / "storage") as (aligner, aligner_pid):
                 own = {name: value for name, value in os.environ.items() if not name.startswith("SINGSCRIPT_")}
                 settings = {
                     "SINGSCRIPT_DATABASE_URL": server.get_uri(),
@@ -192,10 +236,10 @@ async def running(load: Load) -> AsyncIterator[System]:
                         processes.start("api", SINGSCRIPT_LISTEN=address)
                     urls = [f"http://{address}" for address in addresses]
                     for url in urls:
-                        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+                        async with _client(url, {}) as client:
                             await eventually(lambda: _is_alive(client), "the API answers", _START_S)
                     headers = {"Authorization": f"Bearer {await _new_key(server.get_uri())}"}
-                    yield System(urls, headers, server.get_uri(), start_dispatchers, pids, scratch)
+                    yield System(urls, headers, server.get_uri(), start_dispatchers, pids, aligner_pid, scratch)
                 finally:
                     processes.stop()
         finally:
@@ -212,40 +256,55 @@ async def _new_key(database_url: str) -> str:
 # -- jobs
 
 
-async def post(client: httpx.AsyncClient) -> str:
+async def post(client: aiohttp.ClientSession) -> str:
     """A job of a link that no other one has; returns its id."""
     order = {"url": f"https://example.org/{uuid4().hex}.mp3", "lyrics": "Hello\n" * 20}
-    answer = await client.post("/api/jobs", json=order)
-    answer.raise_for_status()
-    return answer.json()["id"]
+    async with client.post("/api/jobs", json=order) as answer:
+        return (await answer.json())["id"]
 
 
-async def queue_jobs(clients: Sequence[httpx.AsyncClient], count: int) -> tuple[list[str], list[float]]:
-    """So many at once as there are workers; returns their ids, the oldest first, and how long each POST took."""
+def queue_jobs(urls: list[str], headers: dict[str, str], count: int, workers: int) -> list[Made]:
+    """In a process of its own: so many jobs, as many at once as there are workers."""
+    return asyncio.run(_queue_jobs(urls, headers, count, workers))
+
+
+async def _queue_jobs(urls: list[str], headers: dict[str, str], count: int, workers: int) -> list[Made]:
     numbers = iter(range(count))
-    made: list[tuple[float, str, float]] = []
+    made: list[Made] = []
 
-    async def work() -> None:
+    async def work(clients: list[aiohttp.ClientSession]) -> None:
         for number in numbers:
             began_s = time.monotonic()
-            made.append((began_s, await post(clients[number % len(clients)]), time.monotonic() - began_s))
+            job_id = await post(clients[number % len(clients)])
+            made.append(Made(began_s, time.monotonic() - began_s, job_id))
 
-    await asyncio.gather(*(work() for _ in range(_WORKERS)))
-    return [job_id for _, job_id, _ in sorted(made)], sorted(took_s for _, _, took_s in made)
+    async with _clients(urls, headers) as clients:
+        await asyncio.gather(*(work(clients) for _ in range(workers)))
+    return made
 
 
-async def at_rate(per_s: float, seconds: float, do: Callable[[int], Awaitable[object]]) -> tuple[list[float], int]:
-    """Does it so often, however long each takes; how long after it was due each was done, and how many failed."""
-    began_s = time.monotonic()
+def post_jobs(urls: list[str], headers: dict[str, str], per_s: float, began_s: float, seconds: float) -> Sent:
+    """In a process of its own: one after the other when it is due, whatever became of those before."""
+
+    async def run() -> Sent:
+        async with _clients(urls, headers) as clients:
+            return await at_rate(per_s, began_s, seconds, lambda n: post(clients[n % len(clients)]))
+
+    return asyncio.run(run())
+
+
+async def at_rate(per_s: float, began_s: float, seconds: float, do: Callable[[int], Awaitable[object]]) -> Sent:
+    """Does it so often from `began_s` on, of the monotonic clock, however long each takes."""
     took_s: list[float] = []
     failed = 0
+    began_cpu_s = time.process_time()
 
     async def once(number: int, due_s: float) -> None:
         nonlocal failed
         try:
             await do(number)
             took_s.append(time.monotonic() - due_s)
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             failed += 1
             if failed == 1:
                 print(f"the first that failed: {error!r}", file=sys.stderr)
@@ -255,7 +314,7 @@ async def at_rate(per_s: float, seconds: float, do: Callable[[int], Awaitable[ob
             due_s = began_s + number / per_s
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             group.create_task(once(number, due_s))
-    return sorted(took_s), failed
+    return Sent(took_s, failed, time.process_time() - began_cpu_s)
 
 
 # -- streams
@@ -268,8 +327,8 @@ def watch(urls: list[str], headers: dict[str, str], job_ids: list[str], streams:
 
 async def _watch(urls: list[str], headers: dict[str, str], job_ids: list[str], streams: int) -> Watched:
     watched = Watched()
-    async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(_client(url, headers)) for url in urls]
+    began_cpu_s = time.process_time()
+    async with _clients(urls, headers) as clients:
 
         async def follow(first: int) -> None:
             for number in range(first, len(job_ids), streams):
@@ -279,42 +338,58 @@ async def _watch(urls: list[str], headers: dict[str, str], job_ids: list[str], s
         with suppress(TimeoutError):
             async with asyncio.timeout(_STREAMS_END_S):
                 await asyncio.gather(*(follow(first) for first in range(streams)))
+    watched.cpu_s = time.process_time() - began_cpu_s
     return watched
 
 
-async def _follow(client: httpx.AsyncClient, job_id: str, watched: Watched) -> None:
+async def _follow(client: aiohttp.ClientSession, job_id: str, watched: Watched) -> None:
     """As an EventSource does it: a stream that ends early is opened again, after the last event that came."""
     last, ended = 0, False
     while not ended:
         try:
-            async with client.stream(
-                "GET", f"/api/jobs/{job_id}/events", headers={"Last-Event-ID": str(last)}
+            async with client.get(
+                f"/api/jobs/{job_id}/events", headers={"Last-Event-ID": str(last)}, timeout=_STREAM_TIMEOUT
             ) as answer:
-                answer.raise_for_status()
                 opened_s = time.time()
-                async for line in answer.aiter_lines():
-                    name, _, value = line.partition(": ")
-                    if name == "id":
+                async for line in answer.content:
+                    name, _, value = line.partition(b": ")
+                    if name == b"id":
                         number = int(value)
                         watched.events += 1
                         watched.repeated += number <= last
                         watched.missing += max(0, number - last - 1)
                         last = max(last, number)
-                    elif name == "data":
+                    elif name == b"data":
                         data = json.loads(value)
                         ended = data.get("state") in ("succeeded", "failed", "cancelled") and "stage" not in data
                         written_s = datetime.fromisoformat(data["at"]).timestamp()
                         if written_s > opened_s:
                             watched.delays_s.append(time.time() - written_s)
-        except httpx.HTTPError:
+        except (aiohttp.ClientError, TimeoutError):
             watched.refused += 1
             await asyncio.sleep(0.5)
     watched.streams_ended += 1
 
 
-def _client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    return httpx.AsyncClient(base_url=url, headers=headers, timeout=60, limits=limits, trust_env=False)
+def _client(url: str, headers: dict[str, str]) -> aiohttp.ClientSession:
+    """Raises for what is refused; as many connections as there are requests at once."""
+    return aiohttp.ClientSession(
+        url,
+        headers=headers,
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=60),
+        raise_for_status=True,
+    )
+
+
+@asynccontextmanager
+async def _clients(urls: list[str], headers: dict[str, str]) -> AsyncIterator[list[aiohttp.ClientSession]]:
+    clients = [_client(url, headers) for url in urls]
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            await client.close()
 
 
 # -- the peer
@@ -344,93 +419,137 @@ async def bare_inserts(database_url: str, seconds: float) -> float:
 
 
 async def measure(load: Load) -> Found:
-    async with running(load) as system, AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(_client(url, system.headers)) for url in system.urls]
-        watchers = stack.enter_context(ProcessPoolExecutor(1, mp_context=_SPAWN))
-        # Imports are no load.
-        await asyncio.gather(*(client.get("/api/jobs") for client in clients))
-        api_pids = list(system.pids().values())[: load.replicas]
-        began_s, began_cpu_s = time.monotonic(), _cpu_s(api_pids)
-        job_ids, queueing_s = await queue_jobs(clients, load.queued)
-        accepted_per_s = load.queued / (time.monotonic() - began_s)
-        cpu_s = (_cpu_s(api_pids) - began_cpu_s) / load.queued
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(2 * _CLIENTS, mp_context=_SPAWN) as processes:
+        async with running(load) as system, _clients(system.urls, system.headers) as clients:
 
-        loop = asyncio.get_running_loop()
-        began_s = time.monotonic()
-        streams = loop.run_in_executor(watchers, watch, system.urls, system.headers, job_ids, load.streams)
-        system.start_dispatchers()
-        await eventually(lambda: _is_ready(clients[0]), "the dispatchers live", _START_S)
-        before = {name: holding(pid) for name, pid in system.pids().items()}
-        temporary_files = files_in(system.scratch / "tmp")
-        # To look at dozens of connections of Postgres would itself be a load.
-        census = Census({name: pid for name, pid in system.pids().items() if name != "postgres"}, every_s=5.0)
-        census.start()
-        since = datetime.now(UTC)
-        (accepting_s, refused), (getting_s, _), (listing_s, _), most_connections = await asyncio.gather(
-            at_rate(load.rate_per_s, load.seconds, lambda n: post(clients[n % len(clients)])),
-            at_rate(_PROBES_PER_S, load.seconds, _probe(clients, lambda n: f"/api/jobs/{job_ids[n % len(job_ids)]}")),
-            at_rate(_PROBES_PER_S, load.seconds, _probe(clients, lambda _: "/api/jobs")),
-            _most_connections(system.database_url, load.seconds),
-        )
-        watched = await streams
-        done = await execute(system.database_url, "SELECT count(*) FROM jobs WHERE state = 'succeeded'")
-        done_per_s = done[0][0] / (time.monotonic() - began_s)
-        census.stop()
-        await stack.aclose()
-        return Found(
-            accepted_per_s=accepted_per_s,
-            cpu_s=cpu_s,
-            queueing_s=queueing_s,
-            accepting_s=accepting_s,
-            logged_s=_logged_s(system.scratch / "logs", since),
-            refused=refused,
-            getting_s=getting_s,
-            listing_s=listing_s,
-            watched=watched,
-            done_per_s=done_per_s,
-            inserted_per_s=await bare_inserts(system.database_url, _PEER_S),
-            database_connections=most_connections,
-            database_bytes=(await execute(system.database_url, "SELECT pg_database_size(current_database())"))[0][0],
-            before=before,
-            after={name: holding(pid) for name, pid in system.pids().items()},
-            slopes={name: slope_percent_per_h(found[len(found) // 3 :]) for name, found in census.found.items()},
-            temporary_files=(temporary_files, files_in(system.scratch / "tmp")),
-        )
+            async def each(do: Callable[..., T], *arguments: Callable[[int], object]) -> list[T]:
+                """Runs `do` in as many processes as there are clients; the number of each gives its arguments."""
+                of_all = ([argument(number) for argument in arguments] for number in range(_CLIENTS))
+                calls = (partial(do, system.urls, system.headers, *own) for own in of_all)
+                return await asyncio.gather(*(loop.run_in_executor(processes, call) for call in calls))
+
+            def share(count: int) -> Callable[[int], int]:
+                return lambda number: count // _CLIENTS + (number < count % _CLIENTS)
+
+            # The start of processes is no load: all of them, of those who POST and of those who watch.
+            await asyncio.gather(*(each(queue_jobs, lambda _: 0, lambda _: 0) for _ in range(2)))
+            await asyncio.gather(*(_get(client, "/api/jobs") for client in clients))
+            api_pids = list(system.pids().values())[: load.replicas]
+            began_s, began_cpu_s = time.monotonic(), sum(map(_cpu_s, api_pids))
+            of_clients = await each(queue_jobs, share(load.queued), share(_WORKERS))
+            accepted_per_s = load.queued / (time.monotonic() - began_s)
+            cpu_s = (sum(map(_cpu_s, api_pids)) - began_cpu_s) / load.queued
+            made = sorted((one for of_client in of_clients for one in of_client), key=lambda one: one.began_s)
+            job_ids = [one.job_id for one in made]
+
+            began_s = time.monotonic()
+            streams = asyncio.create_task(each(watch, lambda n: job_ids[n::_CLIENTS], share(load.streams)))
+            system.start_dispatchers()
+            await eventually(lambda: _is_ready(clients[0]), "the dispatchers live", _START_S)
+            before = {name: holding(pid) for name, pid in system.pids().items()}
+            worked = system.pids() | {"aligner's stand-in": system.aligner_pid}
+            before_s, before_cpu_s, own_cpu_s = time.monotonic(), _cpu_of(worked), time.process_time()
+            temporary_files = files_in(system.scratch / "tmp")
+            # To look at dozens of connections of Postgres would itself be a load.
+            census = Census({name: pid for name, pid in system.pids().items() if name != "postgres"}, every_s=5.0)
+            census.start()
+            since = datetime.now(UTC)
+            # So that all begin at once.
+            at_s = time.monotonic() + 0.5
+            sent, getting, listing, most_connections = await asyncio.gather(
+                each(post_jobs, lambda _: load.rate_per_s / _CLIENTS, lambda _: at_s, lambda _: load.seconds),
+                at_rate(_PROBES_PER_S, at_s, load.seconds, _probe(clients, lambda n: f"/{job_ids[n % len(job_ids)]}")),
+                at_rate(_PROBES_PER_S, at_s, load.seconds, _probe(clients, lambda _: "")),
+                _most_connections(system.database_url, load.seconds),
+            )
+            watched = sum(await streams, Watched())
+            worked_s = time.monotonic() - before_s
+            used_s = {name: used - before_cpu_s[name] for name, used in _cpu_of(worked).items()}
+            # Those who watch began a little earlier.
+            used_s["the load's clients"] = (
+                time.process_time() - own_cpu_s + watched.cpu_s + sum(client.cpu_s for client in sent)
+            )
+            done = await execute(system.database_url, "SELECT count(*) FROM jobs WHERE state = 'succeeded'")
+            done_per_s = done[0][0] / (time.monotonic() - began_s)
+            census.stop()
+            for client in clients:
+                await client.close()
+            return Found(
+                accepted_per_s=accepted_per_s,
+                cpu_s=cpu_s,
+                queueing_s=[one.took_s for one in made],
+                accepting_s=[took_s for client in sent for took_s in client.took_s],
+                logged_s=_logged_s(system.scratch / "logs", since),
+                refused=sum(client.failed for client in sent),
+                getting_s=getting.took_s,
+                listing_s=listing.took_s,
+                watched=watched,
+                done_per_s=done_per_s,
+                inserted_per_s=await bare_inserts(system.database_url, _PEER_S),
+                database_connections=most_connections,
+                database_bytes=(await execute(system.database_url, "SELECT pg_database_size(current_database())"))[0][
+                    0
+                ],
+                before=before,
+                after={name: holding(pid) for name, pid in system.pids().items()},
+                used_s=used_s,
+                worked_s=worked_s,
+                slopes={name: slope_percent_per_h(found[len(found) // 3 :]) for name, found in census.found.items()},
+                temporary_files=(temporary_files, files_in(system.scratch / "tmp")),
+            )
 
 
-async def _is_alive(client: httpx.AsyncClient) -> bool:
+async def _get(client: aiohttp.ClientSession, path: str) -> None:
+    async with client.get(path) as answer:
+        await answer.read()
+
+
+async def _is_alive(client: aiohttp.ClientSession) -> bool:
     try:
-        return (await client.get("/healthz")).status_code == 200
-    except httpx.TransportError:
+        await _get(client, "/healthz")
+    except aiohttp.ClientError:
         return False
+    return True
 
 
-async def _is_ready(client: httpx.AsyncClient) -> bool:
-    return (await client.get("/readyz")).status_code == 200
+async def _is_ready(client: aiohttp.ClientSession) -> bool:
+    try:
+        await _get(client, "/readyz")
+    except aiohttp.ClientResponseError:
+        return False
+    return True
 
 
-def _cpu_s(pids: Sequence[int]) -> float:
-    """Processor time that they have used since they began."""
-    return sum(times.user + times.system for times in (psutil.Process(pid).cpu_times() for pid in pids))
+def _cpu_s(pid: int) -> float:
+    """Processor time that a process has used since it began, with its children, those that have ended too."""
+    process = psutil.Process(pid)
+    total_s = 0.0
+    for one in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            times = one.cpu_times()
+            total_s += times.user + times.system + times.children_user + times.children_system
+    return total_s
+
+
+def _cpu_of(pids: Mapping[str, int]) -> dict[str, float]:
+    return {name: _cpu_s(pid) for name, pid in pids.items()}
 
 
 def _logged_s(logs: Path, since: datetime) -> list[float]:
     """How long each POST since then took, as the API says: without the client, which has the same processors."""
     lines = (json.loads(line) for path in logs.glob("api-*.log") for line in path.read_text().splitlines())
-    return sorted(
+    return [
         line["duration_s"]
         for line in lines
         if line.get("method") == "POST" and datetime.fromisoformat(line["time"]) > since
-    )
+    ]
 
 
 def _probe(
-    clients: Sequence[httpx.AsyncClient], path: Callable[[int], str]
+    clients: Sequence[aiohttp.ClientSession], below: Callable[[int], str]
 ) -> Callable[[int], Coroutine[Any, Any, None]]:
-    async def get(number: int) -> None:
-        (await clients[number % len(clients)].get(path(number))).raise_for_status()
-
-    return get
+    return lambda number: _get(clients[number % len(clients)], f"/api/jobs{below(number)}")
 
 
 async def _most_connections(database_url: str, seconds: float) -> int:
@@ -476,14 +595,18 @@ def report(load: Load, found: Found) -> list[Table]:
         ("streams refused or cut, and opened again", str(found.watched.refused)),
         ("events delivered", str(found.watched.events)),
         ("events missing, repeated", f"{found.watched.missing}, {found.watched.repeated}"),
-        ("row written to client: p50 / p95 / p99", _three(sorted(found.watched.delays_s))),
+        ("row written to client: p50 / p95 / p99", _three(found.watched.delays_s)),
         ("jobs done meanwhile", f"{found.done_per_s:.0f} / s"),
         ("database connections at most", str(found.database_connections)),
         ("database at the end", f"{found.database_bytes / 2**20:.0f} MiB"),
         ("temporary files before, after", f"{found.temporary_files[0]}, {found.temporary_files[1]}"),
     ):
         figures.add_row(*row)
-    return [figures, holdings(found.before, found.after, found.slopes)]
+    held = holdings(found.before, found.after, found.slopes)
+    used = Table("process", "processor time", "of one core", title=f"in {found.worked_s:.0f} s of work on jobs")
+    for name, cpu_s in (found.used_s | {"together": sum(found.used_s.values())}).items():
+        used.add_row(name, f"{cpu_s:.1f} s", f"{100 * cpu_s / found.worked_s:.0f} %")
+    return [figures, held, used]
 
 
 def holdings(before: dict[str, Holding], after: dict[str, Holding], slopes: dict[str, float]) -> Table:
