@@ -9,6 +9,7 @@ import sys
 
 import psycopg
 from pydantic import ValidationError
+from uvicorn import Config
 
 from singscript_core.errors import StageError
 from singscript_core.logs import set_up_logging
@@ -77,7 +78,9 @@ def _administer(arguments: argparse.Namespace, settings: DatabaseSettings) -> No
 def _dispatch(settings: DispatcherSettings) -> None:
     set_up_logging("dispatcher", settings.log_level)
     tls.identity()
-    asyncio.run(dispatcher.run(settings))
+    # As uvicorn has it for the API: the quicker loop where there is one.
+    with asyncio.Runner(loop_factory=Config("").get_loop_factory()) as runner:
+        runner.run(dispatcher.run(settings))
 
 
 if __name__ == "__main__":
