@@ -13,8 +13,8 @@ import pytest
 # Test files are imported without their folder on the path.
 sys.path.append(str(Path(__file__).resolve().parents[2] / "gateway" / "tests"))
 
-from gateway_testing import NOBODY, Processes, free_address, is_up
-from scripted_gateway import System, scripted
+from gateway_testing import NOBODY, Processes, api_settings, free_address, is_up
+from scripted_gateway import System, scripted, served
 
 from singscript_client import Client
 from singscript_storage import FolderStore
@@ -36,8 +36,15 @@ processes = _gateway.processes
 
 
 @pytest.fixture
-async def address(processes: Processes) -> str:
-    """Where a real API process serves, without keys."""
+def address(database_url: str, objects: FolderStore) -> Iterator[str]:
+    """Where the API is served, without keys, by a thread of this process; one that can be killed is `mortal`."""
+    with served(api_settings(database_url), objects) as address:
+        yield address
+
+
+@pytest.fixture
+async def mortal(processes: Processes) -> str:
+    """Where an API process serves, the first one that runs."""
     address = free_address()
     processes.start("api", SINGSCRIPT_LISTEN=address, SINGSCRIPT_ALIGNER=NOBODY)
     async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as http:

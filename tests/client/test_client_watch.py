@@ -122,7 +122,7 @@ async def test_an_api_that_is_killed_and_comes_back(processes: Processes, store:
             first.wait(10)
             loop.call_soon_threadsafe(died.set)
 
-    with Client(f"http://{address}") as client:
+    with Client(f"http://{address}", patience_s=100) as client:
         watching = asyncio.create_task(watched(client, job, kill))
         await sing(store, job, 20)
         await died.wait()
@@ -133,23 +133,23 @@ async def test_an_api_that_is_killed_and_comes_back(processes: Processes, store:
     assert [event.number for event in seen] == await numbers(store, job)
 
 
-async def test_a_gateway_that_stays_away_is_told(processes: Processes, store: JobStore, address: str) -> None:
+async def test_a_gateway_that_stays_away_is_told(processes: Processes, store: JobStore, mortal: str) -> None:
     job = await running(store)
-    with Client(f"http://{address}", patience_s=0.5) as client:
+    with Client(f"http://{mortal}", patience_s=0.5) as client:
 
         def kill(event: Event) -> None:
             processes.running[0].kill()
 
         with pytest.raises(Unreachable) as told:
             await watched(client, job, kill)
-    assert told.value.reason == "GATEWAY_UNREACHABLE" and address in told.value.detail
+    assert told.value.reason == "GATEWAY_UNREACHABLE" and mortal in told.value.detail
 
 
-async def test_what_was_told_to_its_end_is_no_failure(processes: Processes, store: JobStore, address: str) -> None:
+async def test_what_was_told_to_its_end_is_no_failure(processes: Processes, store: JobStore, mortal: str) -> None:
     """The gateway goes away just after the job's end: whoever watched has seen all of it."""
     job = await running(store)
     await store.succeed(job)
-    with Client(f"http://{address}", patience_s=0.5) as client:
+    with Client(f"http://{mortal}", patience_s=0.5) as client:
 
         def kill(event: Event) -> None:
             if event.final:
@@ -171,6 +171,16 @@ async def test_from_an_event_on_and_no_further(client: Client, store: JobStore) 
     await store.succeed(job)
     last = (await numbers(store, job))[-1]
     assert await asyncio.to_thread(lambda: list(client.jobs.watch(str(job.id), after=last))) == []
+
+
+async def test_texts_come_as_they_are(client: Client, store: JobStore) -> None:
+    """Not all that ends a line elsewhere ends one of an event."""
+    text = "Zoë\u2028la\x85la\x0b\r\nla\r"
+    job = await running(store)
+    await store.record(job, Update("segment", {"index": 0, "text": text, "words": []}))
+    await store.succeed(job)
+    seen = await watched(client, job)
+    assert [event.data["text"] for event in seen if event.kind == "segment"] == [text]
 
 
 async def test_a_job_that_is_not_there_or_no_more(client: Client, store: JobStore, database_url: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import httpx
 from gateway_testing import Processes, ScriptedAligner, free_address, is_up, serving, whole_song
 
+from singscript_gateway.api.server import make_server
+from singscript_gateway.settings import ApiSettings
 from singscript_storage import FolderStore
 
 # What the aligner leaves, small.
@@ -44,6 +47,23 @@ class System:
 
     url: str
     aligner: ScriptedAligner
+
+
+@contextmanager
+def served(settings: ApiSettings, objects: FolderStore) -> Iterator[str]:
+    """Serves the API from a thread of this process, as its own process does: its address."""
+    address = free_address()
+    server = make_server(settings.model_copy(update={"listen": address}), objects)
+    thread = threading.Thread(target=server.run, name="api")
+    thread.start()
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8), trust_env=False) as http:
+            http.get(f"http://{address}/healthz").raise_for_status()
+        yield address
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ class Client:
         jobs, uploads, keys, users, webhook: what there is, by its address.
     """
 
-    def __init__(self, url: str, *, api_key: str | None = None, wait_s: float = 0.0, patience_s: float = 30.0) -> None:
+    def __init__(self, url: str, *, api_key: str | None = None, wait_s: float = 0.0, patience_s: float = 60.0) -> None:
         self._connection = Connection(url, api_key, wait_s, patience_s)
         self.jobs = Jobs(self._connection)
         self.uploads = Uploads(self._connection)
