@@ -16,6 +16,7 @@ import s3server
 from faulty_proxy import FaultyProxy
 from gateway_testing import NOBODY, Processes, claim_of, execute, free_address, is_up, link
 from minio import Minio
+from scripted_gateway import answering
 
 from singscript_client import Artifact, Client, Damaged, NotFound, Unreachable
 from singscript_client.uploads import PIECE_BYTES
@@ -156,6 +157,18 @@ async def test_the_storages_own_address_gets_no_key(
     assert told[:2] == [307, 200] and told[-2:] == [307, 206]
 
 
+def test_a_file_that_never_comes_whole(tmp_path: Path) -> None:
+    """By a server, not ours, that knows no ranges and always ends early: progress is what was not there before."""
+    artifact = Artifact(
+        name="a.flac", stage="separate", media_type="audio/flac", size_bytes=1000, sha256="0" * 64, levels=None
+    )
+    with answering(200, {"Content-Length": "1000"}, b"la" * 100) as (url, asked), Client(url, patience_s=2) as client:
+        with pytest.raises(Unreachable):
+            client.jobs.save("5b1c1f0e", artifact, tmp_path / "a.flac")
+        assert len(asked) > 1
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- in
 
 
@@ -232,3 +245,6 @@ async def test_an_upload_of_a_file_that_shrinks(client: Client, tmp_path: Path) 
     with pytest.raises(Damaged):
         await asyncio.to_thread(client.uploads.go_on, upload.id, song)
     assert (await asyncio.to_thread(client.uploads.get, upload.id)).offset_bytes == 20
+    await asyncio.to_thread(client.uploads.delete, upload.id)
+    with pytest.raises(NotFound, match="UPLOAD_NOT_FOUND"):
+        await asyncio.to_thread(client.uploads.go_on, upload.id, song)

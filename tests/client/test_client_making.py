@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import http.server
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from faulty_proxy import FaultyProxy
 from gateway_testing import NOBODY, Processes, api_settings, eventually, execute, free_address
-from scripted_gateway import served
+from scripted_gateway import answering, served
 
 from singscript_client import ApiError, Client, Conflict, NotFound, TryLater, Unauthorized, Unreachable
 from singscript_gateway.auth.model import SCOPES
@@ -128,34 +125,6 @@ async def test_waiting_is_for_those_who_ask(database_url: str, pool: Pool, objec
     settings = api_settings(database_url, auth="keys", quota_requests_per_minute=20)
     with served(settings, objects) as address:
         await asyncio.to_thread(too_many, f"http://{address}")
-
-
-@contextmanager
-def answering(status: int, headers: dict[str, str], body: bytes) -> Iterator[tuple[str, list[str]]]:
-    """A server that gives each request this answer, for what is no gateway of ours: its address, and what is asked."""
-    asked: list[str] = []
-
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(status)
-            for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Keeps the test's output clean."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.mark.parametrize(

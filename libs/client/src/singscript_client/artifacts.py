@@ -33,12 +33,15 @@ def save(connection: Connection, job_id: str, artifact: Artifact, path: Path) ->
     part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as out:
-            arriving = _Arriving(out)
+            arriving, most_bytes = _Arriving(out), 0
             while arriving.size_bytes < artifact.size_bytes:
                 try:
                     for block in _blocks(connection, job_id, artifact, arriving):
                         arriving.add(block)
-                        patience.renew()
+                        # Not what comes once more where no ranges are known.
+                        if arriving.size_bytes > most_bytes:
+                            most_bytes = arriving.size_bytes
+                            patience.renew()
                         if arriving.size_bytes > artifact.size_bytes:
                             break
                     if arriving.size_bytes < artifact.size_bytes:

@@ -104,7 +104,7 @@ def error_of(response: httpx.Response) -> ApiError:
     except (ValueError, KeyError, TypeError):
         problem = {}
         reason = f"HTTP_{response.status_code}"
-        detail = f"The answer has the status {response.status_code}, and does not look like one of Singscript."
+        detail = f"The answer has the status {response.status_code}, and does not say why."
     retry_after = response.headers.get("Retry-After", "")
     return _KINDS.get(response.status_code, ApiError)(
         response.status_code,

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import httpx
 
 from singscript_client.connection import Connection, in_path, unexpected
-from singscript_client.errors import Damaged, SingscriptError
+from singscript_client.errors import Damaged, NotFound, SingscriptError
 from singscript_client.shapes import Upload, UploadRules
 
 # As large as the parts that the gateway stores.
@@ -79,7 +79,12 @@ class Uploads:
 
     def get(self, upload_id: str) -> Upload:
         """How much of it is stored."""
-        response = self._connection.send("HEAD", in_path("uploads", upload_id), headers=_VERSION)
+        try:
+            response = self._connection.send("HEAD", in_path("uploads", upload_id), headers=_VERSION)
+        except NotFound as error:
+            # The answer to HEAD has no body that could say so.
+            detail = "There is no such upload: it was removed, or has expired."
+            raise NotFound(404, "UPLOAD_NOT_FOUND", detail, request_id=error.request_id) from None
         return _read(response, upload_id, None)
 
     def delete(self, upload_id: str) -> None:
