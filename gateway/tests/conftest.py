@@ -20,7 +20,9 @@ sys.path.append(str(Path(__file__).parent))
 from gateway_testing import NOBODY, QUICK, Processes, api_settings, client_of, execute, free_address, is_up
 
 from singscript_gateway.database import Pool, make_pool, migrate
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.upkeep import Upkeep
 from singscript_standalone.postgres import start_server
 from singscript_storage import FolderStore
 
@@ -62,6 +64,16 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 @pytest.fixture
 def store(pool: Pool) -> JobStore:
     return JobStore(pool)
+
+
+@pytest.fixture
+def queue(pool: Pool) -> JobQueue:
+    return JobQueue(pool)
+
+
+@pytest.fixture
+def upkeep(pool: Pool) -> Upkeep:
+    return Upkeep(pool)
 
 
 @pytest.fixture

@@ -25,8 +25,9 @@ from singscript_core.settings import ServiceSettings
 from singscript_gateway.api.server import make_app
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Event, Job, JobRequest
+from singscript_gateway.jobs.queue import Claim, JobQueue
 from singscript_gateway.jobs.states import JobState
-from singscript_gateway.jobs.store import Claim, JobStore
+from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.settings import ApiSettings
 from singscript_serving.events import duration
 from singscript_serving.server import Service, running
@@ -151,9 +152,9 @@ async def in_state(store: JobStore, job: Job, state: JobState) -> Job:
     return await eventually(there, f"the job is {state}")
 
 
-async def claim_of(store: JobStore, job_id: UUID) -> Claim:
+async def claim_of(queue: JobQueue, job_id: UUID) -> Claim:
     """A claim of the job, which must be the next one of the queue."""
-    claim = await store.claim_next()
+    claim = await queue.claim_next()
     assert claim and claim.job.id == job_id
     return claim
 

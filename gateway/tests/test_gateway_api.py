@@ -17,6 +17,7 @@ from gateway_testing import WORDS, api_settings, claim_of, client_of, execute, l
 
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Failure, Job, Karaoke
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
@@ -33,20 +34,20 @@ def is_problem(response: httpx.Response, status: int, reason: str) -> dict[str, 
     return body
 
 
-async def running(store: JobStore, database_url: str) -> Job:
+async def running(store: JobStore, queue: JobQueue, database_url: str) -> Job:
     job = await store.create(link(), LOCAL_OWNER)
-    claim = await claim_of(store, job.id)
+    claim = await claim_of(queue, job.id)
     return claim.job
 
 
-async def with_artifact(store: JobStore, objects: FolderStore, folder: Path, job: Job, name: str, data: bytes) -> str:
+async def with_artifact(queue: JobQueue, objects: FolderStore, folder: Path, job: Job, name: str, data: bytes) -> str:
     path = folder / "artifact"
     path.write_bytes(data)
     kind = "application/json" if name.endswith(".json") else "text/html"
     stored = objects.put(f"align/{uuid4().hex}/{name}", path, kind)
     file = {"name": name, "key": stored.key, "media_type": kind, "size_bytes": len(data), "sha256": stored.sha256}
     file |= {"levels": None}
-    await store.record(job, Update("artifact", {"stage": "align"} | file))
+    await queue.record(job, Update("artifact", {"stage": "align"} | file))
     return stored.sha256
 
 
@@ -111,12 +112,14 @@ async def test_list_by_state(client: httpx.AsyncClient, store: JobStore) -> None
     assert [job["id"] for job in listed["jobs"]] == [str(gone.id)]
 
 
-async def test_list_by_several_things(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
+async def test_list_by_several_things(
+    client: httpx.AsyncClient, store: JobStore, queue: JobQueue, database_url: str
+) -> None:
     jobs = [await store.create(link(), LOCAL_OWNER) for _ in range(4)]
     await store.cancel(jobs[1].id, LOCAL_OWNER)
     await store.cancel(jobs[0].id, LOCAL_OWNER)
-    held = await claim_of(store, jobs[2].id)
-    assert await store.fail(held.job, Failure(reason="UNSUPPORTED_FORMAT", message="No sound."))
+    held = await claim_of(queue, jobs[2].id)
+    assert await queue.fail(held.job, Failure(reason="UNSUPPORTED_FORMAT", message="No sound."))
     for day, job in enumerate(jobs, 1):
         await execute(database_url, f"UPDATE jobs SET created_at = '2026-01-0{day}T00:00:00Z' WHERE id = '{job.id}'")
 
@@ -218,11 +221,11 @@ async def test_no_database_is_a_503(objects: FolderStore, tmp_path: Path) -> Non
 
 
 async def test_readiness_names_what_is_missing(
-    client: httpx.AsyncClient, store: JobStore, database_url: str, tmp_path: Path
+    client: httpx.AsyncClient, queue: JobQueue, database_url: str, tmp_path: Path
 ) -> None:
     checks = is_problem(await client.get("/readyz"), 503, "NOT_READY")["checks"]
     assert [name for name, check in checks.items() if not check["ok"]] == ["dispatcher"]
-    await store.beat(uuid4(), [])
+    await queue.beat(uuid4(), [])
     assert (await client.get("/readyz")).json()["ready"] is True
     await execute(database_url, "DELETE FROM schema_migrations WHERE name LIKE '0001%'")
     checks = is_problem(await client.get("/readyz"), 503, "NOT_READY")["checks"]
@@ -276,17 +279,17 @@ async def test_openapi_refers_to_nothing_that_it_lacks(client: httpx.AsyncClient
 # -- cancel
 
 
-async def test_cancel(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
+async def test_cancel(client: httpx.AsyncClient, store: JobStore, queue: JobQueue, database_url: str) -> None:
     queued = await store.create(link(), LOCAL_OWNER)
     for _ in range(2):
         response = await client.post(f"/api/jobs/{queued.id}/cancel")
         assert (response.status_code, response.json()["state"]) == (200, "cancelled")
-    job = await running(store, database_url)
+    job = await running(store, queue, database_url)
     for _ in range(2):
         response = await client.post(f"/api/jobs/{job.id}/cancel")
         assert response.status_code == 202
         assert (response.json()["state"], response.json()["cancel_requested"]) == ("running", True)
-    await store.succeed(job)
+    await queue.succeed(job)
     body = is_problem(await client.post(f"/api/jobs/{job.id}/cancel"), 409, "JOB_FINISHED")
     assert body["state"] == "succeeded"
 
@@ -294,7 +297,7 @@ async def test_cancel(client: httpx.AsyncClient, store: JobStore, database_url: 
 # -- spend
 
 
-async def test_retry(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
+async def test_retry(client: httpx.AsyncClient, store: JobStore, queue: JobQueue, database_url: str) -> None:
     job = await store.create(link(), LOCAL_OWNER)
     assert is_problem(await client.post(f"/api/jobs/{job.id}/retry"), 409, "JOB_NOT_ENDED")
     await client.post(f"/api/jobs/{job.id}/cancel")
@@ -303,8 +306,8 @@ async def test_retry(client: httpx.AsyncClient, store: JobStore, database_url: s
     body = (await client.get(f"/api/jobs/{job.id}")).json()
     assert (body["state"], body["finished_at"]) == ("queued", None)
     # A watcher who comes from the start is not sent away at the end that was not the last one.
-    claim = await claim_of(store, job.id)
-    assert await store.succeed(claim.job)
+    claim = await claim_of(queue, job.id)
+    assert await queue.succeed(claim.job)
     is_problem(await client.post(f"/api/jobs/{job.id}/retry"), 409, "JOB_SUCCEEDED")
     told = (await client.get(f"/api/jobs/{job.id}/events")).text
     assert [f'"state": "{state}"' in told for state in ("cancelled", "queued", "succeeded")] == [True] * 3
@@ -317,16 +320,16 @@ def spend(number: int, model: str, audio_s: float, cost_usd: float | None) -> Up
 
 
 async def test_spend_is_summed_by_engine_and_model(
-    client: httpx.AsyncClient, store: JobStore, database_url: str
+    client: httpx.AsyncClient, store: JobStore, queue: JobQueue, database_url: str
 ) -> None:
-    first, second = await running(store, database_url), await running(store, database_url)
-    await store.record(first, spend(1, "whisper-1", 60.0, 0.25))
-    await store.record(first, spend(2, "whisper-1", 30.0, 0.5))
-    await store.record(first, spend(3, "own-model", 1.0, None))
-    await store.fail(first, Failure(reason="BUSY", message="Busy."))
-    await store.record(second, spend(1, "whisper-1", 10.0, None))
+    first, second = await running(store, queue, database_url), await running(store, queue, database_url)
+    await queue.record(first, spend(1, "whisper-1", 60.0, 0.25))
+    await queue.record(first, spend(2, "whisper-1", 30.0, 0.5))
+    await queue.record(first, spend(3, "own-model", 1.0, None))
+    await queue.fail(first, Failure(reason="BUSY", message="Busy."))
+    await queue.record(second, spend(1, "whisper-1", 10.0, None))
     await store.cancel(second.id, LOCAL_OWNER)
-    await store.cancelled(second)
+    await queue.cancelled(second)
     own = {"engine": "openai", "model": "own-model", "audio_s": 1.0, "requests": 2, "input_tokens": 3} | {
         "output_tokens": 4,
         "cost_usd": None,
@@ -343,10 +346,10 @@ async def test_spend_is_summed_by_engine_and_model(
     assert (await client.get("/api/usage")).json() == answer
 
 
-async def test_spend_of_a_time(client: httpx.AsyncClient, store: JobStore, database_url: str) -> None:
-    job = await running(store, database_url)
+async def test_spend_of_a_time(client: httpx.AsyncClient, store: JobStore, queue: JobQueue, database_url: str) -> None:
+    job = await running(store, queue, database_url)
     for number, at in enumerate(("2026-01-01T00:00Z", "2026-02-01T00:00Z", "2026-03-01T00:00Z"), 1):
-        await store.record(job, spend(number, "whisper-1", float(number), 1.0))
+        await queue.record(job, spend(number, "whisper-1", float(number), 1.0))
         await execute(database_url, f"UPDATE usage SET at = '{at}' WHERE number = {number}")
 
     async def heard_s(**query: str) -> float:
@@ -365,31 +368,31 @@ async def test_spend_of_a_time(client: httpx.AsyncClient, store: JobStore, datab
 
 
 async def test_result(
-    client: httpx.AsyncClient, store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    client: httpx.AsyncClient, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
-    job = await running(store, database_url)
+    job = await running(store, queue, database_url)
     body = is_problem(await client.get(f"/api/jobs/{job.id}/result"), 409, "JOB_NOT_FINISHED")
     assert body["state"] == "running"
-    await with_artifact(store, objects, tmp_path, job, "words.json", WORDS)
-    await store.succeed(job)
+    await with_artifact(queue, objects, tmp_path, job, "words.json", WORDS)
+    await queue.succeed(job)
     result = (await client.get(f"/api/jobs/{job.id}/result")).json()
     assert result["words"] == json.loads(WORDS) and result["id"] == str(job.id)
     assert (await client.get(result["artifacts"][0]["url"])).content == WORDS
 
 
 async def test_result_of_a_failed_job_is_its_problem(
-    client: httpx.AsyncClient, store: JobStore, database_url: str
+    client: httpx.AsyncClient, store: JobStore, queue: JobQueue, database_url: str
 ) -> None:
-    job = await running(store, database_url)
+    job = await running(store, queue, database_url)
     facts = {"limit_s": "60"}
     failure = Failure(reason="TOO_LONG", message="Too long.", stage="download", input_at_fault=True, facts=facts)
-    await store.fail(job, failure)
+    await queue.fail(job, failure)
     body = is_problem(await client.get(f"/api/jobs/{job.id}/result"), 422, "TOO_LONG")
     assert (body["stage"], body["limit_s"], body["state"]) == ("download", "60", "failed")
     assert (await client.get(f"/api/jobs/{job.id}")).json()["problem"] == body
 
-    job = await running(store, database_url)
-    await store.fail(job, Failure(reason="UPSTREAM_UNAVAILABLE", message="Down."))
+    job = await running(store, queue, database_url)
+    await queue.fail(job, Failure(reason="UPSTREAM_UNAVAILABLE", message="Down."))
     is_problem(await client.get(f"/api/jobs/{job.id}/result"), 409, "UPSTREAM_UNAVAILABLE")
 
     gone = await store.create(link(), LOCAL_OWNER)
@@ -398,11 +401,11 @@ async def test_result_of_a_failed_job_is_its_problem(
 
 
 async def test_artifact_whole_in_parts_and_unchanged(
-    client: httpx.AsyncClient, store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    client: httpx.AsyncClient, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
     data = os.urandom(700_000)
-    job = await running(store, database_url)
-    sha256 = await with_artifact(store, objects, tmp_path, job, "vocals.json", data)
+    job = await running(store, queue, database_url)
+    sha256 = await with_artifact(queue, objects, tmp_path, job, "vocals.json", data)
     url = f"/api/jobs/{job.id}/artifacts/vocals.json"
     whole = await client.get(url)
     assert whole.content == data
@@ -427,10 +430,10 @@ async def test_artifact_whole_in_parts_and_unchanged(
 
 
 async def test_foreign_page_is_never_shown_as_ours(
-    client: httpx.AsyncClient, store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    client: httpx.AsyncClient, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
-    job = await running(store, database_url)
-    await with_artifact(store, objects, tmp_path, job, "original.html", b"<script>alert(1)</script>")
+    job = await running(store, queue, database_url)
+    await with_artifact(queue, objects, tmp_path, job, "original.html", b"<script>alert(1)</script>")
     headers = (await client.get(f"/api/jobs/{job.id}/artifacts/original.html")).headers
     assert headers["content-disposition"].startswith("attachment")
     assert headers["x-content-type-options"] == "nosniff" and "sandbox" in headers["content-security-policy"]

@@ -13,6 +13,7 @@ from gateway_testing import execute
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.dispatcher.bursts import bursts
 from singscript_gateway.jobs.model import JobRequest
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.transaction import ObjectRemoved
 from singscript_gateway.jobs.updates import Update
@@ -87,7 +88,7 @@ async def test_who_stops_early_leaves_nothing_behind() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_burst_is_told_as_if_each_had_come_alone(store: JobStore) -> None:
+async def test_a_burst_is_told_as_if_each_had_come_alone(store: JobStore, queue: JobQueue) -> None:
     said = (
         Update("engine", {"stage": "download", "engine": "yt-dlp", "model": "", "device": ""}),
         _progress("download", 1.0),
@@ -100,11 +101,11 @@ async def test_a_burst_is_told_as_if_each_had_come_alone(store: JobStore) -> Non
 
     async def told(*steps: tuple[Update, ...]) -> list[tuple[int, str, dict[str, Any]]]:
         await store.create(JobRequest(url=f"https://example.org/{len(steps)}.mp3"), LOCAL_OWNER)
-        claim = await store.claim_next()
+        claim = await queue.claim_next()
         assert claim
         for updates in steps:
-            assert await store.record(claim.job, *updates)
-        assert await store.succeed(claim.job)
+            assert await queue.record(claim.job, *updates)
+        assert await queue.succeed(claim.job)
         return [(e.seq, e.kind, e.data) for e in await store.events_after(claim.job.id, LOCAL_OWNER, 0)]
 
     one_by_one = await told(*((update,) for update in said))
@@ -113,29 +114,31 @@ async def test_a_burst_is_told_as_if_each_had_come_alone(store: JobStore) -> Non
     assert [number for number, _, _ in one_by_one] == list(range(1, len(one_by_one) + 1))
 
 
-async def test_of_an_attempt_that_is_over_only_what_was_spent_is_written(store: JobStore) -> None:
+async def test_of_an_attempt_that_is_over_only_what_was_spent_is_written(store: JobStore, queue: JobQueue) -> None:
     await store.create(JobRequest(url="https://example.org/a.mp3"), LOCAL_OWNER)
-    claim = await store.claim_next()
+    claim = await queue.claim_next()
     assert claim
-    assert await store.hand_back(claim.job)
+    assert await queue.hand_back(claim.job)
     before = await store.events_after(claim.job.id, LOCAL_OWNER, 0)
 
     segment = Update("segment", {"index": 0, "text": "la", "words": []})
-    assert not await store.record(claim.job, segment, _usage(1), segment, _usage(2), _usage(2))
+    assert not await queue.record(claim.job, segment, _usage(1), segment, _usage(2), _usage(2))
 
     assert await store.events_after(claim.job.id, LOCAL_OWNER, 0) == before
     assert [spent.requests for spent in await store.usage(LOCAL_OWNER, None, None)] == [2]
 
 
-async def test_what_comes_before_a_file_that_is_gone_is_written(store: JobStore, database_url: str) -> None:
+async def test_what_comes_before_a_file_that_is_gone_is_written(
+    store: JobStore, queue: JobQueue, database_url: str
+) -> None:
     await store.create(JobRequest(url="https://example.org/a.mp3"), LOCAL_OWNER)
-    claim = await store.claim_next()
+    claim = await queue.claim_next()
     assert claim
     await execute(database_url, f"INSERT INTO unused_objects (key, removed_at) VALUES ('{FILE['key']}', now())")
 
     gone = Update("artifact", {"name": "words.json", "stage": "align", "levels": None, **FILE})
     with pytest.raises(ObjectRemoved):
-        await store.record(claim.job, _usage(1), gone, _usage(2))
+        await queue.record(claim.job, _usage(1), gone, _usage(2))
 
     events = await store.events_after(claim.job.id, LOCAL_OWNER, 0)
     assert [event.kind for event in events if event.kind != "state"] == ["usage"]

@@ -32,20 +32,22 @@ from singscript.aligner.v1.aligner_pb2 import AlignRequest
 from singscript_gateway.api.removal import Remover
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Artifact, Failure, Job, JobRequest, Upload
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.transaction import ObjectRemoved
 from singscript_gateway.jobs.updates import Update
+from singscript_gateway.jobs.upkeep import Upkeep
 from singscript_storage import FolderStore, ObjectNotFound, ObjectStore, S3Store, StorageUnavailable
 
 STEM = "separate/song/vocals.flac"
 WORDS = "align/song/words.json"
 
 
-async def claimed(store: JobStore, url: str, request: JobRequest | None = None) -> Job:
+async def claimed(store: JobStore, queue: JobQueue, url: str, request: JobRequest | None = None) -> Job:
     job = await store.create(request or link(), LOCAL_OWNER)
-    claim = await claim_of(store, job.id)
+    claim = await claim_of(queue, job.id)
     return claim.job
 
 
@@ -64,16 +66,16 @@ def put(objects: ObjectStore, folder: Path, key: str, content: bytes = b"x") -> 
     )
 
 
-async def announce(store: JobStore, job: Job, file: Artifact) -> None:
-    assert await store.record(job, Update("artifact", file.model_dump()))
+async def announce(queue: JobQueue, job: Job, file: Artifact) -> None:
+    assert await queue.record(job, Update("artifact", file.model_dump()))
 
 
-async def succeeded(store: JobStore, url: str, *files: Artifact, upload: str | None = None) -> Job:
+async def succeeded(store: JobStore, queue: JobQueue, url: str, *files: Artifact, upload: str | None = None) -> Job:
     source = Upload(key=upload, file_name="a.mp3", size_bytes=1) if upload else None
-    job = await claimed(store, url, JobRequest(upload=source) if source else None)
+    job = await claimed(store, queue, url, JobRequest(upload=source) if source else None)
     for file in files:
-        await announce(store, job, file)
-    assert await store.succeed(job)
+        await announce(queue, job, file)
+    assert await queue.succeed(job)
     return job
 
 
@@ -111,63 +113,69 @@ def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 
 
 async def test_deleted_job_goes_with_all_that_is_its_own(
-    store: JobStore, anywhere: ObjectStore, tmp_path: Path, database_url: str
+    store: JobStore, queue: JobQueue, upkeep: Upkeep, anywhere: ObjectStore, tmp_path: Path, database_url: str
 ) -> None:
     put(anywhere, tmp_path, "upload/1/original")
     shared, own = put(anywhere, tmp_path, STEM), put(anywhere, tmp_path, WORDS)
-    job = await succeeded(store, database_url, shared, own, upload="upload/1/original")
+    job = await succeeded(store, queue, database_url, shared, own, upload="upload/1/original")
     corrected = put(anywhere, tmp_path, "align/corrected/words.json")
     now = await store.get(job.id, LOCAL_OWNER)
     assert now and await store.put_files(now, now.formats, [corrected], await store.expect_object(corrected.key))
-    other = await succeeded(store, database_url, shared)
+    other = await succeeded(store, queue, database_url, shared)
 
     assert await store.delete(job.id, LOCAL_OWNER)
     for table in ("stages", "job_events", "artifacts", "replaced_words"):
         assert await execute(database_url, f"SELECT 1 FROM {table} WHERE job_id = '{job.id}'") == [], table
-    await Remover(store, anywhere).remove_due()
+    await Remover(upkeep, anywhere).remove_due()
     assert [is_there(anywhere, key) for key in ("upload/1/original", WORDS, corrected.key)] == [False] * 3
     assert is_there(anywhere, STEM)
 
     assert await store.delete(other.id, LOCAL_OWNER)
-    await Remover(store, anywhere).remove_due()
+    await Remover(upkeep, anywhere).remove_due()
     assert not is_there(anywhere, STEM) and list(anywhere.list()) == []
 
 
 async def test_upload_of_a_job_under_way_stays(
-    store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    store: JobStore, queue: JobQueue, upkeep: Upkeep, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
     put(objects, tmp_path, "upload/1/original")
-    first = await succeeded(store, database_url, upload="upload/1/original")
+    first = await succeeded(store, queue, database_url, upload="upload/1/original")
     waiting = await store.create(
         JobRequest(upload=Upload(key="upload/1/original", file_name="b", size_bytes=1)), LOCAL_OWNER
     )
     await store.delete(first.id, LOCAL_OWNER)
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     assert is_there(objects, "upload/1/original")
     await store.cancel(waiting.id, LOCAL_OWNER)
     await store.delete(waiting.id, LOCAL_OWNER)
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     assert not is_there(objects, "upload/1/original")
 
 
 async def test_files_of_attempts_that_failed_go_too(
-    store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    store: JobStore, queue: JobQueue, upkeep: Upkeep, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
-    job = await claimed(store, database_url)
-    await announce(store, job, put(objects, tmp_path, "separate/first/vocals.flac"))
-    assert await store.retry(job, Failure(reason="BUSY", message="Busy."), 0)
-    claim = await claim_of(store, job.id)
-    await announce(store, claim.job, put(objects, tmp_path, "separate/second/vocals.flac"))
-    await store.fail(claim.job, Failure(reason="BUSY", message="Busy."))
+    job = await claimed(store, queue, database_url)
+    await announce(queue, job, put(objects, tmp_path, "separate/first/vocals.flac"))
+    assert await queue.retry(job, Failure(reason="BUSY", message="Busy."), 0)
+    claim = await claim_of(queue, job.id)
+    await announce(queue, claim.job, put(objects, tmp_path, "separate/second/vocals.flac"))
+    await queue.fail(claim.job, Failure(reason="BUSY", message="Busy."))
     await store.delete(job.id, LOCAL_OWNER)
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     assert list(objects.list()) == []
 
 
 async def test_storage_that_is_away_is_asked_again(
-    store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    store: JobStore,
+    queue: JobQueue,
+    upkeep: Upkeep,
+    objects: FolderStore,
+    tmp_path: Path,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job = await succeeded(store, database_url, put(objects, tmp_path, STEM), put(objects, tmp_path, WORDS))
+    job = await succeeded(store, queue, database_url, put(objects, tmp_path, STEM), put(objects, tmp_path, WORDS))
     await store.delete(job.id, LOCAL_OWNER)
 
     def away(self: FolderStore, key: str) -> None:
@@ -176,41 +184,41 @@ async def test_storage_that_is_away_is_asked_again(
     with monkeypatch.context() as broken:
         broken.setattr(FolderStore, "delete", away)
         for _ in range(2):
-            await Remover(store, objects).remove_due()
+            await Remover(upkeep, objects).remove_due()
             await make_due(database_url)
     assert await remembered(database_url) == [(WORDS,), (STEM,)]
     assert is_there(objects, STEM) and is_there(objects, WORDS)
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     assert await remembered(database_url) == [] and list(objects.list()) == []
 
 
 async def test_removal_is_taken_over_when_its_process_died(
-    store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    store: JobStore, queue: JobQueue, upkeep: Upkeep, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
-    job = await succeeded(store, database_url, put(objects, tmp_path, STEM))
+    job = await succeeded(store, queue, database_url, put(objects, tmp_path, STEM))
     await store.delete(job.id, LOCAL_OWNER)
-    removal = await store.begin_removal()
-    assert removal and removal.until and await store.begin_removal() is None
+    removal = await upkeep.begin_removal()
+    assert removal and removal.until and await upkeep.begin_removal() is None
     with pytest.raises(ObjectRemoved):
         await store.expect_object(STEM)
     await make_due(database_url)
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     assert not is_there(objects, STEM)
     # The dead one comes back: its removal is not its own any more.
-    await store.end_removal(removal)
+    await upkeep.end_removal(removal)
     await store.expect_object(STEM)
 
 
 async def test_upload_that_was_removed_before_its_job_was_made_is_stored_again(
-    store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    store: JobStore, queue: JobQueue, upkeep: Upkeep, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
     key = "upload/1/original"
     put(objects, tmp_path, key)
-    gone = await succeeded(store, database_url, upload=key)
+    gone = await succeeded(store, queue, database_url, upload=key)
     since = await store.expect_object(key)
     put(objects, tmp_path, key)
     await store.delete(gone.id, LOCAL_OWNER)
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     request = JobRequest(upload=Upload(key=key, file_name="a", size_bytes=1))
     with pytest.raises(ObjectRemoved):
         await store.create(request, LOCAL_OWNER, since)
@@ -219,17 +227,17 @@ async def test_upload_that_was_removed_before_its_job_was_made_is_stored_again(
 
 
 async def test_removal_waits_for_those_who_are_about_to_refer_to_the_object(
-    store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    store: JobStore, queue: JobQueue, upkeep: Upkeep, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
     key = "upload/1/original"
     put(objects, tmp_path, key)
-    gone, heir = await succeeded(store, database_url, upload=key), await store.create(link(), LOCAL_OWNER)
+    gone, heir = await succeeded(store, queue, database_url, upload=key), await store.create(link(), LOCAL_OWNER)
     await store.delete(gone.id, LOCAL_OWNER)
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         await connection.execute(SQL["share_object"], {"key": key})
         request = Jsonb({"upload": {"key": key, "file_name": "a", "size_bytes": 1}})
         await connection.execute("UPDATE jobs SET request = %s WHERE id = %s", [request, heir.id])
-        removing = asyncio.create_task(Remover(store, objects).remove_due())
+        removing = asyncio.create_task(Remover(upkeep, objects).remove_due())
         await asyncio.wait({removing}, timeout=0.5)
         assert not removing.done()
         await connection.commit()
@@ -238,31 +246,37 @@ async def test_removal_waits_for_those_who_are_about_to_refer_to_the_object(
 
 
 async def test_artifact_that_was_removed_before_it_was_announced_is_made_again(
-    store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    store: JobStore, queue: JobQueue, upkeep: Upkeep, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
     file = put(objects, tmp_path, STEM)
-    gone = await succeeded(store, database_url, file)
-    late = await claimed(store, database_url)
+    gone = await succeeded(store, queue, database_url, file)
+    late = await claimed(store, queue, database_url)
     await store.delete(gone.id, LOCAL_OWNER)
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     with pytest.raises(ObjectRemoved) as caught:
-        await announce(store, late, file)
+        await announce(queue, late, file)
     assert caught.value.retryable and caught.value.metadata == {"stage": "separate"}
-    assert await store.retry(late, Failure.of(caught.value, input_at_fault=False), 0)
-    claim = await claim_of(store, late.id)
-    await announce(store, claim.job, put(objects, tmp_path, STEM))
+    assert await queue.retry(late, Failure.of(caught.value, input_at_fault=False), 0)
+    claim = await claim_of(queue, late.id)
+    await announce(queue, claim.job, put(objects, tmp_path, STEM))
 
 
 async def test_attempt_that_announces_what_was_removed_is_repeated(
-    store: JobStore, objects: FolderStore, processes: Processes, tmp_path: Path, database_url: str
+    store: JobStore,
+    queue: JobQueue,
+    upkeep: Upkeep,
+    objects: FolderStore,
+    processes: Processes,
+    tmp_path: Path,
+    database_url: str,
 ) -> None:
-    other = await succeeded(store, database_url, put(objects, tmp_path, "separate/test/vocals.flac"))
+    other = await succeeded(store, queue, database_url, put(objects, tmp_path, "separate/test/vocals.flac"))
 
     async def script(request: AlignRequest, context: Any) -> AsyncIterator[Response]:
         song = whole_song(objects, tmp_path)
         if len(aligner.requests) == 1:
             await store.delete(other.id, LOCAL_OWNER)
-            await Remover(store, objects).remove_due()
+            await Remover(upkeep, objects).remove_due()
         async for response in song(request, context):
             yield response
 
@@ -276,7 +290,7 @@ async def test_attempt_that_announces_what_was_removed_is_repeated(
 
 
 async def test_jobs_that_come_and_go_with_the_same_file_never_miss_it(
-    store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    store: JobStore, upkeep: Upkeep, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
     """Whatever the order: a job that was made has its upload, and in the end nothing is left."""
     key = "upload/1/original"
@@ -301,7 +315,7 @@ async def test_jobs_that_come_and_go_with_the_same_file_never_miss_it(
 
     async def remove() -> None:
         while True:
-            await Remover(store, objects).remove_due()
+            await Remover(upkeep, objects).remove_due()
 
     removing = [asyncio.create_task(remove()) for _ in range(2)]
     try:
@@ -312,21 +326,21 @@ async def test_jobs_that_come_and_go_with_the_same_file_never_miss_it(
         await asyncio.wait(removing)
     assert await execute(database_url, "SELECT 1 FROM jobs") == []
     await make_due(database_url)
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     assert not is_there(objects, key)
 
 
 async def test_delete_over_rest(
-    client: httpx.AsyncClient, store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str
+    client: httpx.AsyncClient, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path, database_url: str
 ) -> None:
-    job = await claimed(store, database_url)
+    job = await claimed(store, queue, database_url)
     file = put(objects, tmp_path, STEM, b"y" * 3_000_000)
-    await announce(store, job, file)
+    await announce(queue, job, file)
     for state in ("running", "queued"):
         refused = (await client.delete(f"/api/jobs/{job.id}")).json()
         assert (refused["status"], refused["reason"], refused["state"]) == (409, "JOB_NOT_FINISHED", state)
         if state == "running":
-            assert await store.hand_back(job)
+            assert await queue.hand_back(job)
     assert len(await all_events(store, job)) > 0
     assert (await client.post(f"/api/jobs/{job.id}/cancel")).status_code == 200
 

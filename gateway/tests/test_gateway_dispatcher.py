@@ -46,6 +46,7 @@ from singscript_core import errors
 from singscript_core.settings import ServiceSettings
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import JobRequest
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
@@ -487,7 +488,9 @@ async def separating() -> AsyncIterator[str]:
         yield address
 
 
-async def test_no_more_jobs_are_begun_than_the_separator_says(store: JobStore, processes: Processes) -> None:
+async def test_no_more_jobs_are_begun_than_the_separator_says(
+    store: JobStore, queue: JobQueue, processes: Processes
+) -> None:
     go_on = asyncio.Event()
 
     async def script(request: Request, context: Context) -> AsyncIterator[Response]:
@@ -516,7 +519,7 @@ async def test_no_more_jobs_are_begun_than_the_separator_says(store: JobStore, p
         for _ in range(4):
             await store.create(link(), LOCAL_OWNER)
         await eventually(lambda: begun(2), "one computes, one waits in front of it")
-        assert await store.claim_next() is None, "there is room for no other"
+        assert await queue.claim_next() is None, "there is room for no other"
         go_on.set()
         await eventually(lambda: begun(4), "their separations are over")
 

@@ -34,21 +34,22 @@ from singscript.transcriber.v1 import transcriber_pb2
 from singscript_gateway.api.shapes import event_data
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Event, Failure, Job
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update, read
 from singscript_serving.events import duration
 from singscript_storage import FolderStore
 
 
-async def running(store: JobStore, database_url: str) -> Job:
+async def running(store: JobStore, queue: JobQueue, database_url: str) -> Job:
     job = await store.create(link(), LOCAL_OWNER)
-    claim = await claim_of(store, job.id)
+    claim = await claim_of(queue, job.id)
     return claim.job
 
 
-async def sing(store: JobStore, job: Job, count: int) -> None:
+async def sing(queue: JobQueue, job: Job, count: int) -> None:
     for index in range(count):
-        assert await store.record(job, Update("segment", {"index": index, "text": "la", "words": []}))
+        assert await queue.record(job, Update("segment", {"index": index, "text": "la", "words": []}))
 
 
 async def watch(
@@ -68,16 +69,16 @@ async def watch(
 
 
 async def test_r45_resumed_stream_has_no_gap_and_no_duplicate(
-    api: httpx.AsyncClient, store: JobStore, database_url: str
+    api: httpx.AsyncClient, store: JobStore, queue: JobQueue, database_url: str
 ) -> None:
-    job = await running(store, database_url)
-    singing = asyncio.create_task(sing(store, job, 60))
+    job = await running(store, queue, database_url)
+    singing = asyncio.create_task(sing(queue, job, 60))
     seen: list[int] = []
     while len(seen) < 40:
         part = await watch(api, job, seen[-1] if seen else None, count=7)
         seen += [int(event.id) for event in part]
     await singing
-    await store.succeed(job)
+    await queue.succeed(job)
     rest = await watch(api, job, seen[-1])
     seen += [int(event.id) for event in rest]
     assert seen == [event.seq for event in await all_events(store, job)]
@@ -85,9 +86,9 @@ async def test_r45_resumed_stream_has_no_gap_and_no_duplicate(
 
 
 async def test_r45_another_replica_goes_on_where_a_killed_one_was(
-    processes: Processes, store: JobStore, database_url: str
+    processes: Processes, store: JobStore, queue: JobQueue, database_url: str
 ) -> None:
-    job = await running(store, database_url)
+    job = await running(store, queue, database_url)
     addresses = [free_address() for _ in range(2)]
     replicas = [processes.start("api", SINGSCRIPT_ALIGNER=NOBODY, SINGSCRIPT_LISTEN=address) for address in addresses]
     async with (
@@ -96,7 +97,7 @@ async def test_r45_another_replica_goes_on_where_a_killed_one_was(
     ):
         await is_up(first)
         await is_up(second)
-        await sing(store, job, 5)
+        await sing(queue, job, 5)
         seen: list[int] = []
         with pytest.raises(httpx.TransportError):
             async with httpx_sse.aconnect_sse(first, "GET", f"/api/jobs/{job.id}/events") as source:
@@ -105,40 +106,40 @@ async def test_r45_another_replica_goes_on_where_a_killed_one_was(
                         seen.append(int(event.id))
                     if len(seen) == 4:
                         replicas[0].kill()
-        await sing(store, job, 5)
-        await store.succeed(job)
+        await sing(queue, job, 5)
+        await queue.succeed(job)
         seen += [int(event.id) for event in await watch(second, job, seen[-1])]
     assert seen == [event.seq for event in await all_events(store, job)]
 
 
 async def test_events_come_also_when_notifications_do_not(
-    api: httpx.AsyncClient, store: JobStore, database_url: str
+    api: httpx.AsyncClient, store: JobStore, queue: JobQueue, database_url: str
 ) -> None:
     await execute(database_url, "DROP TRIGGER job_events_announced ON job_events")
-    job = await running(store, database_url)
+    job = await running(store, queue, database_url)
     watching = asyncio.create_task(watch(api, job))
-    await sing(store, job, 3)
-    await store.succeed(job)
+    await sing(queue, job, 3)
+    await queue.succeed(job)
     assert [int(event.id) for event in await watching] == [event.seq for event in await all_events(store, job)]
 
 
 async def test_events_come_also_after_the_database_crashed(
-    api: httpx.AsyncClient, store: JobStore, database_url: str
+    api: httpx.AsyncClient, store: JobStore, queue: JobQueue, database_url: str
 ) -> None:
-    job = await running(store, database_url)
+    job = await running(store, queue, database_url)
     watching = asyncio.create_task(watch(api, job))
     await watch(api, job, count=2)
     await execute(database_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
-    await sing(store, job, 3)
-    await store.succeed(job)
+    await sing(queue, job, 3)
+    await queue.succeed(job)
     assert [int(event.id) for event in await watching] == [event.seq for event in await all_events(store, job)]
 
 
 async def test_ended_job_sends_its_events_and_then_nothing(
-    api: httpx.AsyncClient, store: JobStore, database_url: str
+    api: httpx.AsyncClient, store: JobStore, queue: JobQueue, database_url: str
 ) -> None:
-    job = await running(store, database_url)
-    await store.fail(job, Failure(reason="TOO_LONG", message="Too long.", stage="download", input_at_fault=True))
+    job = await running(store, queue, database_url)
+    await queue.fail(job, Failure(reason="TOO_LONG", message="Too long.", stage="download", input_at_fault=True))
     events = await watch(api, job)
     problem = json.loads(events[-1].data)["problem"]
     assert (problem["reason"], problem["status"], problem["stage"]) == ("TOO_LONG", 422, "download")
@@ -149,9 +150,9 @@ async def test_ended_job_sends_its_events_and_then_nothing(
 
 
 async def test_silent_stream_is_kept_open_and_ends_with_the_process(
-    processes: Processes, store: JobStore, database_url: str
+    processes: Processes, store: JobStore, queue: JobQueue, database_url: str
 ) -> None:
-    job = await running(store, database_url)
+    job = await running(store, queue, database_url)
     address = free_address()
     replica = processes.start(
         "api", SINGSCRIPT_ALIGNER=NOBODY, SINGSCRIPT_LISTEN=address, SINGSCRIPT_SSE_HEARTBEAT_S="0.2"

@@ -9,6 +9,7 @@ from gateway_testing import api_settings, claim_of, client_of, link
 
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Job
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
 from singscript_storage import FolderStore
@@ -18,23 +19,23 @@ SOUND = bytes(range(256)) * 40_000
 OTHER = {"date", "x-request-id", "transfer-encoding", "connection"}
 
 
-async def with_sound(store: JobStore, objects: FolderStore, folder: Path) -> Job:
+async def with_sound(store: JobStore, queue: JobQueue, objects: FolderStore, folder: Path) -> Job:
     """A job that runs for ever, with a file of several blocks."""
-    job = (await claim_of(store, (await store.create(link(), LOCAL_OWNER)).id)).job
+    job = (await claim_of(queue, (await store.create(link(), LOCAL_OWNER)).id)).job
     path = folder / "sound"
     path.write_bytes(SOUND)
     stored = objects.put("separate/x/vocals.wav", path, "audio/wav")
     facts = {"stage": "separate", "name": "vocals.wav", "key": stored.key, "media_type": "audio/wav", "levels": None}
     size = {"size_bytes": stored.size_bytes, "sha256": stored.sha256}
-    assert await store.record(job, Update("artifact", facts | size))
+    assert await queue.record(job, Update("artifact", facts | size))
     return job
 
 
 async def test_head_says_what_get_does(
-    api: httpx.AsyncClient, store: JobStore, objects: FolderStore, tmp_path: Path
+    api: httpx.AsyncClient, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path
 ) -> None:
     """Every route that has GET, over one connection: none leaves a byte behind."""
-    job = await with_sound(store, objects, tmp_path)
+    job = await with_sound(store, queue, objects, tmp_path)
     document = (await api.get("/openapi.json")).json()
     ids = {"{job_id}": str(job.id), "{name}": "vocals.wav", "{key_id}": "0" * 12, "{user_id}": LOCAL_OWNER}
     paths = [path for path, methods in document["paths"].items() if "get" in methods] + ["/docs", "/openapi.json"]
@@ -52,9 +53,9 @@ async def test_head_says_what_get_does(
 
 
 async def test_head_of_a_part_and_of_what_did_not_change(
-    api: httpx.AsyncClient, store: JobStore, objects: FolderStore, tmp_path: Path
+    api: httpx.AsyncClient, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path
 ) -> None:
-    job = await with_sound(store, objects, tmp_path)
+    job = await with_sound(store, queue, objects, tmp_path)
     url = f"/api/jobs/{job.id}/artifacts/vocals.wav"
     whole = await api.head(url)
     assert whole.headers["content-length"] == str(len(SOUND)) and whole.headers["accept-ranges"] == "bytes"

@@ -12,6 +12,7 @@ from gateway_testing import api_settings, client_of, execute
 from singscript_gateway.api.removal import Remover
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.upkeep import Upkeep
 from singscript_storage import FolderStore, StorageUnavailable
 
 LINK: dict[str, Any] = {"json": {"url": "https://example.org/song.mp3", "language": "en"}}
@@ -133,13 +134,13 @@ async def test_request_that_fails_leaves_its_key_free(
 
 
 async def test_upload_whose_job_was_not_made_is_removed(
-    client: httpx.AsyncClient, objects: FolderStore, store: JobStore, database_url: str
+    client: httpx.AsyncClient, objects: FolderStore, upkeep: Upkeep, database_url: str
 ) -> None:
     await execute(database_url, "ALTER TABLE jobs ADD CONSTRAINT broken CHECK (false) NOT VALID")
     assert (await post(client, "k", FILE)).status_code == 500
     assert len(list(objects.list("upload/"))) == 1
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     assert len(list(objects.list("upload/"))) == 1, "its job may still come"
     await execute(database_url, "UPDATE unused_objects SET due_at = now()")
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     assert list(objects.list("upload/")) == []

@@ -36,6 +36,7 @@ from singscript_gateway.jobs.kept import content_of
 from singscript_gateway.jobs.model import Job, JobRequest, Upload
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.upkeep import Upkeep
 from singscript_serving.events import duration
 from singscript_storage import FolderStore, StoredObject, artifact_key
 
@@ -154,7 +155,7 @@ def refuse(*places: tuple[int, str]) -> Callable[[int, str], None]:
 
 
 async def test_r20_parts_go_to_the_next_attempt_and_are_dropped_when_they_are_needed_no_more(
-    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+    store: JobStore, upkeep: Upkeep, processes: Processes, objects: FolderStore, tmp_path: Path
 ) -> None:
     song = Song(objects, tmp_path)
     song.stop = refuse((1, "separate"), (2, "transcribe"))
@@ -177,8 +178,8 @@ async def test_r20_parts_go_to_the_next_attempt_and_are_dropped_when_they_are_ne
     assert [e.data for e in events if e.kind == "resumed"] == [{"stage": "transcribe", "from_s": 120.0}]
     assert not [e for e in events if e.kind == "part"]
     # Those of the separation are not needed beside its stems; those of the words serve the next job.
-    assert {(await store.begin_removal()).key for _ in range(2)} == {"separate/p/0", "separate/p/1"}  # pyright: ignore[reportOptionalMemberAccess]  (fails here if there is none)
-    assert await store.begin_removal() is None
+    assert {(await upkeep.begin_removal()).key for _ in range(2)} == {"separate/p/0", "separate/p/1"}  # pyright: ignore[reportOptionalMemberAccess]  (fails here if there is none)
+    assert await upkeep.begin_removal() is None
 
 
 async def test_parts_behind_one_that_is_made_anew_are_void(store: JobStore, processes: Processes) -> None:
@@ -259,7 +260,7 @@ async def test_r28_an_original_that_cannot_be_read_is_fetched_again(
 
 
 async def test_the_same_work_is_done_once_for_many_jobs(
-    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+    store: JobStore, upkeep: Upkeep, processes: Processes, objects: FolderStore, tmp_path: Path
 ) -> None:
     song = Song(objects, tmp_path)
     async with serving(song.script) as aligner:
@@ -285,7 +286,7 @@ async def test_the_same_work_is_done_once_for_many_jobs(
     stages, _, artifacts, _ = await store.details(third)
     assert [(s.engine, s.model) for s in stages[:2]] == [("yt-dlp", "m"), ("demucs", "m")]
     assert {a.name for a in artifacts} >= {"vocals.flac", "instrumental.flac", "words.json"}
-    while removal := await store.begin_removal():
+    while removal := await upkeep.begin_removal():
         assert removal.until is None or removal.key.startswith(("align/1/", "separate/p/")), removal
 
 

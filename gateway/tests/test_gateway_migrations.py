@@ -11,6 +11,7 @@ from gateway_testing import execute
 
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.database import expected_migrations, make_pool, migrate
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
 
@@ -58,7 +59,7 @@ async def test_jobs_of_the_first_version_go_on(postgres: PostgresServer) -> None
     await execute(url, FIRST_SCHEMA.read_text("utf-8"))
     await migrate(url)
     async with make_pool(url) as pool:
-        store = JobStore(pool)
+        store, queue = JobStore(pool), JobQueue(pool)
 
         async def song(name: str) -> JobState:
             wanted = f"request->>'url' = 'https://example.org/{name}.mp3'"
@@ -69,13 +70,13 @@ async def test_jobs_of_the_first_version_go_on(postgres: PostgresServer) -> None
             return job.state
 
         # Its dispatcher stopped long ago.
-        assert await store.take_over(30, 3) and await store.take_over(30, 3) is None
+        assert await queue.take_over(30, 3) and await queue.take_over(30, 3) is None
         for names in ("queued", "again", "running"):
             assert await song(names) is JobState.QUEUED
-            claim = await store.claim_next()
+            claim = await queue.claim_next()
             assert claim and claim.job.request.url == f"https://example.org/{names}.mp3"
-            assert await store.succeed(claim.job)
+            assert await queue.succeed(claim.job)
         assert [await song(name) for name in ("queued", "succeeded", "failed", "cancelled")] == [
             *("succeeded", "succeeded", "failed", "cancelled")
         ]
-        assert await store.claim_next() is None
+        assert await queue.claim_next() is None

@@ -17,6 +17,7 @@ from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.database import Pool, make_pool
 from singscript_gateway.jobs.listen import QUEUE, Listener
 from singscript_gateway.jobs.model import Failure, Job
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
@@ -37,107 +38,107 @@ async def queue_of(url: str, owner: str, count: int = 1) -> None:
     )
 
 
-async def claims(store: JobStore, count: int) -> list[Job]:
-    found = [await store.claim_next() for _ in range(count)]
+async def claims(queue: JobQueue, count: int) -> list[Job]:
+    found = [await queue.claim_next() for _ in range(count)]
     return [claim.job for claim in found if claim]
 
 
-async def test_many_jobs_of_one_owner_do_not_starve_the_one_of_another(store: JobStore, database_url: str) -> None:
+async def test_many_jobs_of_one_owner_do_not_starve_the_one_of_another(queue: JobQueue, database_url: str) -> None:
     await queue_of(database_url, "ann", 500)
-    first = await claims(store, 2)
+    first = await claims(queue, 2)
     await queue_of(database_url, "ben")
     assert [job.owner for job in first] == ["ann", "ann"]
-    assert [job.owner for job in await claims(store, 3)] == ["ben", "ann", "ann"]
+    assert [job.owner for job in await claims(queue, 3)] == ["ben", "ann", "ann"]
 
 
-async def test_owners_who_have_as_many_running_take_turns(store: JobStore, database_url: str) -> None:
+async def test_owners_who_have_as_many_running_take_turns(queue: JobQueue, database_url: str) -> None:
     for owner in ("ann", "ben", "eve"):
         await queue_of(database_url, owner, 3)
     served: list[str] = []
     for _ in range(9):
-        (job,) = await claims(store, 1)
+        (job,) = await claims(queue, 1)
         served.append(job.owner)
-        await store.succeed(job)
+        await queue.succeed(job)
     assert served == ["ann", "ben", "eve"] * 3
 
 
-async def test_priority_orders_ones_own_jobs_only(store: JobStore, database_url: str) -> None:
+async def test_priority_orders_ones_own_jobs_only(store: JobStore, queue: JobQueue, database_url: str) -> None:
     low, normal, high, late = [
         await store.create(link().model_copy(update={"priority": priority}), owner)
         for priority, owner in (("low", "ben"), ("normal", "ann"), ("high", "ann"), ("normal", "ann"))
     ]
-    assert [job.id for job in await claims(store, 5)] == [low.id, high.id, normal.id, late.id]
+    assert [job.id for job in await claims(queue, 5)] == [low.id, high.id, normal.id, late.id]
 
 
-async def test_job_waits_for_its_delay(store: JobStore, database_url: str) -> None:
-    job = (await claim_of(store, (await store.create(link(), LOCAL_OWNER)).id)).job
-    assert await store.retry(job, BUSY, 3600)
-    assert await store.claim_next() is None
+async def test_job_waits_for_its_delay(store: JobStore, queue: JobQueue, database_url: str) -> None:
+    job = (await claim_of(queue, (await store.create(link(), LOCAL_OWNER)).id)).job
+    assert await queue.retry(job, BUSY, 3600)
+    assert await queue.claim_next() is None
     await execute(database_url, "UPDATE jobs SET due_at = now()")
-    await claim_of(store, job.id)
+    await claim_of(queue, job.id)
 
 
-async def test_full_stage_lets_one_job_wait_in_front(store: JobStore) -> None:
-    await store.set_capacity("separate", 1)
+async def test_full_stage_lets_one_job_wait_in_front(store: JobStore, queue: JobQueue) -> None:
+    await queue.set_capacity("separate", 1)
     for _ in range(4):
         await store.create(link(), LOCAL_OWNER)
-    one, _two = await claims(store, 4)
+    one, _two = await claims(queue, 4)
     # The separation of one is over: there is room for the next.
-    await store.record(one, Update("progress", {"stage": "separate"} | FINISHED))
-    assert len(await claims(store, 2)) == 1
-    await store.set_capacity("transcribe", 2)
-    await store.record(_two, Update("progress", {"stage": "separate"} | FINISHED))
-    assert await claims(store, 1) == [], "now the transcriber has all that it can take"
-    await store.set_capacity("transcribe", 0)
-    assert len(await claims(store, 2)) == 1, "0 is no limit"
+    await queue.record(one, Update("progress", {"stage": "separate"} | FINISHED))
+    assert len(await claims(queue, 2)) == 1
+    await queue.set_capacity("transcribe", 2)
+    await queue.record(_two, Update("progress", {"stage": "separate"} | FINISHED))
+    assert await claims(queue, 1) == [], "now the transcriber has all that it can take"
+    await queue.set_capacity("transcribe", 0)
+    assert len(await claims(queue, 2)) == 1, "0 is no limit"
 
 
-async def test_capacity_that_was_not_renewed_is_no_limit(store: JobStore, database_url: str) -> None:
-    await store.set_capacity("separate", 1)
+async def test_capacity_that_was_not_renewed_is_no_limit(store: JobStore, queue: JobQueue, database_url: str) -> None:
+    await queue.set_capacity("separate", 1)
     for _ in range(3):
         await store.create(link(), LOCAL_OWNER)
-    assert len(await claims(store, 3)) == 2
+    assert len(await claims(queue, 3)) == 2
     await execute(database_url, "UPDATE stage_capacity SET reported_at = now() - interval '1 hour'")
-    assert len(await claims(store, 1)) == 1
+    assert len(await claims(queue, 1)) == 1
 
 
-async def test_job_that_goes_on_from_stems_needs_no_separator(store: JobStore) -> None:
-    job = (await claim_of(store, (await store.create(link(), LOCAL_OWNER)).id)).job
+async def test_job_that_goes_on_from_stems_needs_no_separator(store: JobStore, queue: JobQueue) -> None:
+    job = (await claim_of(queue, (await store.create(link(), LOCAL_OWNER)).id)).job
     for name in ("vocals.flac", "instrumental.flac"):
         file = {"name": name, "key": f"separate/0/{name}", "media_type": "audio/flac", "size_bytes": 1, "sha256": "0"}
-        await store.record(job, Update("artifact", {"stage": "separate", "levels": None} | file))
-    await store.record(job, Update("progress", {"stage": "separate"} | FINISHED))
-    await store.retry(job, BUSY, 0)
-    await store.set_capacity("separate", 1)
+        await queue.record(job, Update("artifact", {"stage": "separate", "levels": None} | file))
+    await queue.record(job, Update("progress", {"stage": "separate"} | FINISHED))
+    await queue.retry(job, BUSY, 0)
+    await queue.set_capacity("separate", 1)
     fresh = [await store.create(link(), LOCAL_OWNER) for _ in range(3)]
-    assert [(await claim_of(store, job.id)).job.attempt] == [2]
-    assert [claimed.id for claimed in await claims(store, 3)] == [fresh[0].id, fresh[1].id]
+    assert [(await claim_of(queue, job.id)).job.attempt] == [2]
+    assert [claimed.id for claimed in await claims(queue, 3)] == [fresh[0].id, fresh[1].id]
 
 
-async def test_being_refused_is_no_failure_and_no_work(store: JobStore, database_url: str) -> None:
+async def test_being_refused_is_no_failure_and_no_work(store: JobStore, queue: JobQueue, database_url: str) -> None:
     job = await store.create(link(), LOCAL_OWNER)
     for times in range(5):
-        claim = await claim_of(store, job.id)
+        claim = await claim_of(queue, job.id)
         assert (claim.refusals, claim.worked_s, claim.job.failures) == (times, 0.0, 0)
-        assert await store.refused(claim.job, BUSY, 0)
-    claim = await claim_of(store, job.id)
+        assert await queue.refused(claim.job, BUSY, 0)
+    claim = await claim_of(queue, job.id)
     await execute(database_url, "UPDATE jobs SET attempt_at = now() - interval '50 s'")
-    assert await store.hand_back(claim.job)
+    assert await queue.hand_back(claim.job)
     await execute(database_url, "UPDATE jobs SET started_at = now() - interval '1 hour'")
-    claim = await claim_of(store, job.id)
+    claim = await claim_of(queue, job.id)
     assert claim.refusals == 0 and 50 <= claim.worked_s < 3000, "what it waited is not counted"
 
 
-async def test_dispatchers_are_woken_by_what_becomes_due(store: JobStore, database_url: str) -> None:
-    async with Listener(QUEUE).running(database_url) as queue:
-        with queue.waiting("") as woken:
+async def test_dispatchers_are_woken_by_what_becomes_due(store: JobStore, queue: JobQueue, database_url: str) -> None:
+    async with Listener(QUEUE).running(database_url) as listener:
+        with listener.waiting("") as woken:
             await asyncio.wait_for(woken.wait(), 60)
             woken.clear()
             job = await store.create(link(), LOCAL_OWNER)
             await asyncio.wait_for(woken.wait(), 60)
             woken.clear()
-            claim = await claim_of(store, job.id)
-            await store.hand_back(claim.job)
+            claim = await claim_of(queue, job.id)
+            await queue.hand_back(claim.job)
             await asyncio.wait_for(woken.wait(), 60)
 
 
@@ -185,7 +186,7 @@ def test_any_order_of_submissions_and_ends_is_fair(database_url: str) -> None:
 
 async def _is_fair(url: str, steps: list[Any]) -> None:
     async with make_pool(url) as pool:
-        store, model = JobStore(pool), Model()
+        store, queue, model = JobStore(pool), JobQueue(pool), Model()
         await execute(url, "DELETE FROM jobs")
         for turn, (step, which, priority) in enumerate(steps):
             match step:
@@ -193,7 +194,7 @@ async def _is_fair(url: str, steps: list[Any]) -> None:
                     job = await store.create(link().model_copy(update={"priority": priority}), which)
                     model.waiting[job.id] = job
                 case "claim":
-                    claim = await store.claim_next()
+                    claim = await queue.claim_next()
                     assert (claim is not None) == bool(model.waiting)
                     if claim:
                         assert model.may_be_next(claim.job)
@@ -205,18 +206,18 @@ async def _is_fair(url: str, steps: list[Any]) -> None:
                     assert await store.cancel(job.id, job.owner)
                 case "succeed" | "hand_back" if model.running:
                     job = model.running.pop(sorted(model.running)[which % len(model.running)])
-                    assert await getattr(store, step)(job)
+                    assert await getattr(queue, step)(job)
                     if step == "hand_back":
                         model.waiting[job.id] = job
 
 
-async def test_many_claimers_together_keep_every_rule(store: JobStore, database_url: str) -> None:
-    await store.set_capacity("separate", 7)
+async def test_many_claimers_together_keep_every_rule(queue: JobQueue, database_url: str) -> None:
+    await queue.set_capacity("separate", 7)
     for owner, count in (("ann", 40), ("ben", 3), ("eve", 1)):
         await queue_of(database_url, owner, count)
     async with make_pool(database_url) as other:
-        stores = (store, JobStore(other))
-        found = await asyncio.gather(*(stores[n % 2].claim_next() for n in range(20)))
+        queues = (queue, JobQueue(other))
+        found = await asyncio.gather(*(queues[n % 2].claim_next() for n in range(20)))
     taken = Counter(claim.job.owner for claim in found if claim)
     assert taken == {"ann": 4, "ben": 3, "eve": 1}
     assert len({claim.job.id for claim in found if claim}) == 8
@@ -245,9 +246,9 @@ def _judged(plan: dict[str, Any]) -> list[float]:
     return rows + [n for part in plan.get("Plans", []) for n in _judged(part)]
 
 
-async def test_cancelled_job_is_not_claimed(store: JobStore) -> None:
+async def test_cancelled_job_is_not_claimed(store: JobStore, queue: JobQueue) -> None:
     gone, next_one = await store.create(link(), LOCAL_OWNER), await store.create(link(), LOCAL_OWNER)
     await store.cancel(gone.id, LOCAL_OWNER)
-    claim = await claim_of(store, next_one.id)
+    claim = await claim_of(queue, next_one.id)
     now = await store.get(gone.id, LOCAL_OWNER)
     assert now and now.state is JobState.CANCELLED and claim.job.state is JobState.RUNNING

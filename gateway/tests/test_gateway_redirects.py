@@ -16,6 +16,7 @@ from minio import Minio
 
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Job
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
 from singscript_storage import S3Store
@@ -63,12 +64,12 @@ async def away(s3_server: Any, processes: Processes) -> AsyncIterator[httpx.Asyn
 
 
 @pytest.fixture
-async def job(store: JobStore, s3_server: Any, tmp_path: Path) -> Job:
+async def job(store: JobStore, queue: JobQueue, s3_server: Any, tmp_path: Path) -> Job:
     """It has `FILES`."""
     keys = {"access_key": s3_server.access_key, "secret_key": s3_server.secret_key, "secure": False}
     objects = S3Store(s3_server.endpoint, bucket=BUCKET, **keys)
     await store.create(link(), LOCAL_OWNER)
-    claim = await store.claim_next()
+    claim = await queue.claim_next()
     assert claim
     for name, (content, media_type) in FILES.items():
         path = tmp_path / "file"
@@ -81,7 +82,7 @@ async def job(store: JobStore, s3_server: Any, tmp_path: Path) -> Job:
             "size_bytes": stored.size_bytes,
             "levels": None,
         }
-        await store.record(claim.job, Update("artifact", {"stage": "align", "media_type": media_type} | file))
+        await queue.record(claim.job, Update("artifact", {"stage": "align", "media_type": media_type} | file))
     return claim.job
 
 

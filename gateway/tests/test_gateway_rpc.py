@@ -59,6 +59,7 @@ from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import Pool
 from singscript_gateway.jobs import listen, watching
 from singscript_gateway.jobs.model import Event, Failure, Job
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update, read
 from singscript_gateway.rpc import service
@@ -184,16 +185,16 @@ async def read_all(call: Any) -> None:
         pass
 
 
-async def begun(store: JobStore) -> Job:
+async def begun(store: JobStore, queue: JobQueue) -> Job:
     job = await store.create(link(), LOCAL_OWNER)
-    return (await claim_of(store, job.id)).job
+    return (await claim_of(queue, job.id)).job
 
 
-async def sing(store: JobStore, job: Job, count: int) -> None:
+async def sing(queue: JobQueue, job: Job, count: int) -> None:
     update = read(segment("la"))
     assert update
     for _ in range(count):
-        assert await store.record(job, update)
+        assert await queue.record(job, update)
 
 
 # -- creating
@@ -356,12 +357,14 @@ async def test_r42_fifty_at_once_are_one_job_over_grpc_and_rest(
 # -- looking at them
 
 
-async def test_whole_life_of_a_job(replica: Replica, store: JobStore, objects: FolderStore, tmp_path: Path) -> None:
-    job = await begun(store)
+async def test_whole_life_of_a_job(
+    replica: Replica, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path
+) -> None:
+    job = await begun(store, queue)
     script = whole_song(objects, tmp_path)
     for number, update in enumerate(await updates_of(script)):
-        assert await store.record(job, Update(update.kind, update.data | of_usage(update, number)))
-    await store.succeed(job)
+        assert await queue.record(job, Update(update.kind, update.data | of_usage(update, number)))
+    await queue.succeed(job)
     shown = (await replica.jobs.GetJob(gateway_pb2.GetJobRequest(job_id=str(job.id)), timeout=60)).job
     rest = (await replica.rest.get(f"/api/jobs/{job.id}")).json()
     assert shown.state == gateway_pb2.JOB_STATE_SUCCEEDED and shown.attempt == 1
@@ -398,7 +401,7 @@ async def updates_of(script: Script) -> list[Update]:
     return [update async for response in responses if (update := read(response))]
 
 
-async def test_cancel_retry_and_failure(replica: Replica, store: JobStore) -> None:
+async def test_cancel_retry_and_failure(replica: Replica, store: JobStore, queue: JobQueue) -> None:
     job = await store.create(link(), LOCAL_OWNER)
     name = str(job.id)
     refusal = await refused(replica.jobs.DeleteJob(gateway_pb2.DeleteJobRequest(job_id=name), timeout=60))
@@ -409,11 +412,11 @@ async def test_cancel_retry_and_failure(replica: Replica, store: JobStore) -> No
         cancelled = (await replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=name), timeout=60)).job
         assert cancelled.state == gateway_pb2.JOB_STATE_CANCELLED
     assert (await replica.jobs.RetryJob(gateway_pb2.RetryJobRequest(job_id=name), timeout=60)).job.state == 1
-    claim = await claim_of(store, job.id)
+    claim = await claim_of(queue, job.id)
     running = (await replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=name), timeout=60)).job
     assert running.state == gateway_pb2.JOB_STATE_RUNNING and running.cancel_requested
     failure = Failure(reason="TOO_LONG", message="A sentence.", stage="download", facts={"limit_s": "7200"})
-    await store.fail(claim.job, failure)
+    await queue.fail(claim.job, failure)
     shown = (await replica.jobs.GetJob(gateway_pb2.GetJobRequest(job_id=name), timeout=60)).job
     expected = gateway_pb2.Problem(
         reason="TOO_LONG", message="A sentence.", stage=media_pb2.STAGE_DOWNLOAD, metadata={"limit_s": "7200"}
@@ -521,7 +524,7 @@ async def test_r41_keys_that_have_ended_say_so(
     key = await key_of(accounts, "alice")
     job = await store.create(link(), "alice")
     call = keyed.jobs.WatchJob(gateway_pb2.WatchJobRequest(job_id=str(job.id)), metadata=bearer(key), timeout=30)
-    assert (await call.read()).state.state == gateway_pb2.JOB_STATE_QUEUED  # pyright: ignore[reportAttributeAccessIssue]
+    assert (await call.read()).state.state == gateway_pb2.JOB_STATE_QUEUED  # pyright: ignore[reportAttributeAccessIssue]  (EOF else)
     await accounts.revoke_key(str(id_of(key)), "alice", by=None)
     refusal = await refused(read_all(call))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_REVOKED")
@@ -663,15 +666,15 @@ def test_kinds_of_the_gateway_itself() -> None:
     assert told("of a later version", {}).WhichOneof("event") is None
 
 
-async def test_r45_watch_goes_on_without_gap_and_duplicate(replica: Replica, store: JobStore) -> None:
-    job = await begun(store)
-    singing = asyncio.create_task(sing(store, job, 250))
+async def test_r45_watch_goes_on_without_gap_and_duplicate(replica: Replica, store: JobStore, queue: JobQueue) -> None:
+    job = await begun(store, queue)
+    singing = asyncio.create_task(sing(queue, job, 250))
     seen: list[int] = []
     while len(seen) < 60:
         seen += [one.seq for one in await watched(replica.jobs, job.id, seen[-1] if seen else 0, count=7)]
     rest = asyncio.create_task(watched(replica.jobs, job.id, seen[-1]))
     await singing
-    await store.succeed(job)
+    await queue.succeed(job)
     seen += [one.seq for one in await rest]
     assert seen == [event.seq for event in await all_events(store, job)]
     assert await watched(replica.jobs, job.id, seen[-1]) == []
@@ -679,9 +682,9 @@ async def test_r45_watch_goes_on_without_gap_and_duplicate(replica: Replica, sto
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["after_seq"])
 
 
-async def test_r45_watch_across_restarts_of_the_server(processes: Processes, store: JobStore) -> None:
+async def test_r45_watch_across_restarts_of_the_server(processes: Processes, store: JobStore, queue: JobQueue) -> None:
     """Stopped, and killed: the client goes on from the last event that it saw."""
-    job = await begun(store)
+    job = await begun(store, queue)
     address, grpc_address = free_address(), free_address()
     seen: list[int] = []
     outcomes: list[grpc.StatusCode] = []
@@ -709,13 +712,13 @@ async def test_r45_watch_across_restarts_of_the_server(processes: Processes, sto
             server = start()
             await is_up(client)
             before = len(seen)
-            await sing(store, job, 20)
+            await sing(queue, job, 20)
             await eventually(lambda count=before + 20: there(seen, count), "they are told")
             getattr(server, stop)()
             assert await asyncio.to_thread(server.wait, 30) == (0 if stop == "terminate" else -9)
-            await sing(store, job, 5)
+            await sing(queue, job, 5)
         start()
-        await store.succeed(job)
+        await queue.succeed(job)
         async with asyncio.timeout(90):
             await following
     assert seen == [event.seq for event in await all_events(store, job)]
@@ -726,8 +729,10 @@ async def there(seen: Sized, count: int) -> bool:
     return len(seen) >= count
 
 
-async def test_abandoned_watches_and_deadlines_leave_nothing(replica: Replica, store: JobStore) -> None:
-    job = await begun(store)
+async def test_abandoned_watches_and_deadlines_leave_nothing(
+    replica: Replica, store: JobStore, queue: JobQueue
+) -> None:
+    job = await begun(store, queue)
     calls = [replica.jobs.WatchJob(gateway_pb2.WatchJobRequest(job_id=str(job.id))) for _ in range(20)]
     for call in calls:
         await call.read()
@@ -745,12 +750,12 @@ async def test_abandoned_watches_and_deadlines_leave_nothing(replica: Replica, s
 
 
 async def test_a_call_that_hangs_ends(
-    replica: Replica, store: JobStore, database_url: str, monkeypatch: pytest.MonkeyPatch
+    replica: Replica, store: JobStore, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "CALL_WITHIN_S", 0.5)
     job = await store.create(link(), LOCAL_OWNER)
-    async with store._transaction() as tx:
-        await tx.connection.execute("SELECT 1 FROM jobs FOR UPDATE")
+    async with pool.connection() as connection:
+        await connection.execute("SELECT 1 FROM jobs FOR UPDATE")
         refusal = await refused(replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=str(job.id)), timeout=60))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "TIMED_OUT")
     cancelled = (await replica.jobs.CancelJob(gateway_pb2.CancelJobRequest(job_id=str(job.id)), timeout=60)).job
@@ -758,10 +763,10 @@ async def test_a_call_that_hangs_ends(
 
 
 async def test_a_job_that_is_deleted_ends_its_watch(
-    replica: Replica, store: JobStore, database_url: str, monkeypatch: pytest.MonkeyPatch
+    replica: Replica, store: JobStore, queue: JobQueue, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "JUDGE_EVERY_S", 0.2)
-    job = await begun(store)
+    job = await begun(store, queue)
     call = replica.jobs.WatchJob(gateway_pb2.WatchJobRequest(job_id=str(job.id)), timeout=30)
     await call.read()
     await execute(database_url, "DELETE FROM jobs")
@@ -786,7 +791,7 @@ async def test_health_and_reflection(replica: Replica) -> None:
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
     listed: set[str] = set()
     # Its stubs know nothing of asyncio.
-    reflection: Any = reflection_pb2_grpc.ServerReflectionStub(replica.channel)  # pyright: ignore[reportArgumentType]
+    reflection: Any = reflection_pb2_grpc.ServerReflectionStub(replica.channel)  # pyright: ignore[reportArgumentType]  (typed for sync channels)
     asked: Any = reflection_pb2
     async for answer in reflection.ServerReflectionInfo(iter([asked.ServerReflectionRequest(list_services="")])):
         listed |= {one.name for one in answer.list_services_response.service}

@@ -17,6 +17,7 @@ from psycopg.rows import DictRow
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.database import make_pool
 from singscript_gateway.jobs.model import Event, Failure, Job
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.states import JOB_STEPS, JobState
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
@@ -48,6 +49,7 @@ class Histories(RuleBasedStateMachine):
         self.pool = make_pool(url)
         self.run(self.pool.open())
         self.store = JobStore(self.pool)
+        self.queue = JobQueue(self.pool)
         self.run(execute(url, "DELETE FROM jobs; DELETE FROM usage"))
         # As they were after the step before; those that were deleted are gone.
         self.last: dict[UUID, Job] = {}
@@ -81,7 +83,7 @@ class Histories(RuleBasedStateMachine):
     def claim(self) -> Any:
         waiting = [job for job in self.last.values() if job.state is JobState.QUEUED]
         first = min(waiting, key=lambda job: (-PRIORITIES.index(job.request.priority), job.number), default=None)
-        claim = self.run(self.store.claim_next())
+        claim = self.run(self.queue.claim_next())
         assert (claim and claim.job.id) == (first and first.id)
         return multiple(claim.job) if claim else multiple()
 
@@ -100,7 +102,7 @@ class Histories(RuleBasedStateMachine):
             },
         }[kind]
         expected = self.is_current(claim)
-        assert self.run(self.store.record(claim, Update(kind, {"stage": "separate"} | data))) == expected
+        assert self.run(self.queue.record(claim, Update(kind, {"stage": "separate"} | data))) == expected
 
     @rule(claim=claims, repeated=st.booleans())
     def spend(self, claim: Job, repeated: bool) -> None:
@@ -110,12 +112,12 @@ class Histories(RuleBasedStateMachine):
         update = Update("usage", {"stage": "transcribe", "number": self.reports, "cost_usd": 0.5} | usage)
         expected = self.is_current(claim)
         for _ in range(1 + repeated):
-            assert self.run(self.store.record(claim, update)) == expected
+            assert self.run(self.queue.record(claim, update)) == expected
 
     @rule(claim=claims, how=st.sampled_from(sorted(ENDINGS)))
     def end(self, claim: Job, how: str) -> None:
         expected = self.is_current(claim)
-        assert self.run(getattr(self.store, how)(claim, *ENDINGS[how])) == expected
+        assert self.run(getattr(self.queue, how)(claim, *ENDINGS[how])) == expected
 
     @rule(job_id=jobs)
     def cancel(self, job_id: UUID) -> None:
@@ -141,7 +143,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.run(self.store.take_over(0.0, 3))
+        self.run(self.queue.take_over(0.0, 3))
 
     @invariant()
     def the_promises_hold(self) -> None:

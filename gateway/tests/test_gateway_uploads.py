@@ -26,7 +26,7 @@ from tusclient.client import TusClient
 
 from singscript_gateway.api.removal import Remover
 from singscript_gateway.api.server import make_app
-from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.upkeep import Upkeep
 from singscript_gateway.uploads import intake
 from singscript_storage import FolderStore, ObjectNotFound, ObjectStore, S3Store, StorageUnavailable, artifact_key
 
@@ -153,9 +153,9 @@ def reason(response: httpx.Response) -> str:
     return response.json()["reason"]
 
 
-async def emptied(store: JobStore, objects: ObjectStore, prefix: str = "") -> None:
+async def emptied(upkeep: Upkeep, objects: ObjectStore, prefix: str = "") -> None:
     """All is removed: by this remover, or by the one of a replica, which may be about it just then."""
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
 
     async def empty() -> bool:
         return not list(objects.list(prefix))
@@ -362,31 +362,29 @@ async def test_method_by_header(one: Replica) -> None:
     assert (await by_post("HEAD")).status_code == 404
 
 
-async def test_termination_takes_the_bytes_away(one: Replica, objects: FolderStore, store: JobStore) -> None:
+async def test_termination_takes_the_bytes_away(one: Replica, objects: FolderStore, upkeep: Upkeep) -> None:
     location = await one.begin(9)
     await one.patch(location, b"abc", 0)
     assert (await one.http.delete(location, headers=TUS)).status_code == 204
     assert (await one.http.delete(location, headers=TUS)).status_code == 404
-    await emptied(store, objects)
+    await emptied(upkeep, objects)
 
 
-async def test_unfinished_upload_expires(
-    one: Replica, objects: FolderStore, store: JobStore, database_url: str
-) -> None:
+async def test_unfinished_upload_expires(one: Replica, objects: FolderStore, upkeep: Upkeep, database_url: str) -> None:
     location = await one.begin(9)
     await one.patch(location, b"abc", 0)
     # Its parts outlive the time within which others must be referred to.
     await make_due(database_url)
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     assert await one.offset(location) == 3 and len(list(objects.list())) == 1
     await run_out(database_url)
     assert (await one.patch(location, b"def", 3)).status_code == 404
-    await emptied(store, objects)
+    await emptied(upkeep, objects)
     assert await execute(database_url, "SELECT id FROM uploads") == []
 
 
 async def test_finished_upload_serves_many_jobs_and_goes_with_the_last(
-    one: Replica, objects: FolderStore, store: JobStore, database_url: str
+    one: Replica, objects: FolderStore, upkeep: Upkeep, database_url: str
 ) -> None:
     location = await one.begin(3)
     await one.patch(location, b"abc", 0)
@@ -397,15 +395,15 @@ async def test_finished_upload_serves_many_jobs_and_goes_with_the_last(
     await run_out(database_url)
     for job in jobs:
         await make_due(database_url)
-        await Remover(store, objects).remove_due()
+        await Remover(upkeep, objects).remove_due()
         assert is_there(objects, key_of(b"abc"))
         await one.http.post(f"/api/jobs/{job}/cancel")
         assert (await one.http.delete(f"/api/jobs/{job}")).status_code == 204
-    await emptied(store, objects)
+    await emptied(upkeep, objects)
 
 
 async def test_finished_upload_stays_while_jobs_come_and_go(
-    one: Replica, objects: FolderStore, store: JobStore, database_url: str
+    one: Replica, objects: FolderStore, upkeep: Upkeep, database_url: str
 ) -> None:
     location = await one.begin(3)
     await one.patch(location, b"abc", 0)
@@ -413,7 +411,7 @@ async def test_finished_upload_stays_while_jobs_come_and_go(
     await one.http.post(f"/api/jobs/{job}/cancel")
     await one.http.delete(f"/api/jobs/{job}")
     await make_due(database_url)
-    await Remover(store, objects).remove_due()
+    await Remover(upkeep, objects).remove_due()
     again = await one.http.post("/api/jobs", json={"upload": location.rpartition("/")[2]})
     assert again.status_code == 202 and is_there(objects, key_of(b"abc"))
 

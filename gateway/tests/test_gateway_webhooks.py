@@ -37,6 +37,7 @@ from singscript_egress.addresses import AllowList
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.database import Pool
 from singscript_gateway.jobs.model import Failure, Job
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.states import JobState
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.settings import DispatcherSettings
@@ -152,7 +153,7 @@ async def make_due(database_url: str) -> None:
 
 
 async def test_r44_each_end_of_a_job_is_told_as_the_api_shows_it(
-    client: httpx.AsyncClient, store: JobStore, pool: Pool, database_url: str
+    client: httpx.AsyncClient, store: JobStore, queue: JobQueue, pool: Pool, database_url: str
 ) -> None:
     async with receiving(204) as receiver, sending(pool):
         shown: dict[str, Any] = {}
@@ -162,9 +163,9 @@ async def test_r44_each_end_of_a_job_is_told_as_the_api_shows_it(
             if end == "cancel":
                 await store.cancel(job_id, LOCAL_OWNER)
             else:
-                claim = await claim_of(store, job_id)
+                claim = await claim_of(queue, job_id)
                 more = [Failure(reason="NO_SOUND", message="Silent.")] if end == "fail" else []
-                assert await getattr(store, end)(claim.job, *more)
+                assert await getattr(queue, end)(claim.job, *more)
             shown[str(job_id)] = (await client.get(f"/api/jobs/{job_id}")).json()
 
         async def all_came() -> bool:

@@ -22,6 +22,7 @@ from singscript.aligner.v1 import aligner_pb2
 from singscript_core import errors
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Job, JobRequest, Karaoke
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
 from singscript_gateway.jobs.words import MAX_BYTES, MAX_CHARS, MAX_WORDS, Correction, corrected, faults
@@ -92,23 +93,23 @@ async def client(database_url: str, objects: FolderStore, aligner: ScriptedAlign
 
 
 @pytest.fixture
-async def job(store: JobStore, objects: FolderStore, tmp_path: Path, database_url: str) -> Job:
+async def job(store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path, database_url: str) -> Job:
     """One that has succeeded, as the dispatcher leaves it."""
-    return await finished(store, objects, tmp_path, database_url)
+    return await finished(store, queue, objects, tmp_path, database_url)
 
 
-async def finished(store: JobStore, objects: FolderStore, folder: Path, database_url: str) -> Job:
+async def finished(store: JobStore, queue: JobQueue, objects: FolderStore, folder: Path, database_url: str) -> Job:
     request = JobRequest(url="https://example.org/a.mp3", formats=["srt", "ass"], karaoke=Karaoke(lead_in=True))
     job = await store.create(request, LOCAL_OWNER)
-    claim = await claim_of(store, job.id)
+    claim = await claim_of(queue, job.id)
     path = folder / "file"
     for name, content in {"words.json": json.dumps(WORDS), "lyrics.srt": "of the dispatcher"}.items():
         path.write_text(content)
         stored = objects.put(f"align/{uuid4().hex}/{name}", path, "text/plain")
         file = {"name": name, "key": stored.key, "media_type": "text/plain", "size_bytes": stored.size_bytes}
         update = Update("artifact", {"stage": "align", "sha256": stored.sha256, "levels": None} | file)
-        await store.record(claim.job, update)
-    await store.succeed(claim.job)
+        await queue.record(claim.job, update)
+    await queue.succeed(claim.job)
     done = await store.get(job.id, LOCAL_OWNER)
     assert done
     return done

@@ -31,6 +31,7 @@ template = _gateway.template
 database_url = _gateway.database_url
 pool = _gateway.pool
 store = _gateway.store
+queue = _gateway.queue
 objects = _gateway.objects
 processes = _gateway.processes
 

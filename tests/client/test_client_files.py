@@ -21,6 +21,7 @@ from scripted_gateway import answering
 from singscript_client import Artifact, Client, Damaged, NotFound, Unreachable
 from singscript_client.uploads import PIECE_BYTES
 from singscript_gateway.auth.model import LOCAL_OWNER
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
 from singscript_storage import FolderStore, ObjectStore, S3Store
@@ -35,10 +36,12 @@ def proxied(address: str) -> Iterator[FaultyProxy]:
         yield proxy
 
 
-async def job_with(store: JobStore, objects: ObjectStore, folder: Path, content: bytes = SOUND) -> tuple[str, Artifact]:
+async def job_with(
+    store: JobStore, queue: JobQueue, objects: ObjectStore, folder: Path, content: bytes = SOUND
+) -> tuple[str, Artifact]:
     """A job that has one file."""
     job = await store.create(link(), LOCAL_OWNER)
-    claim = await claim_of(store, job.id)
+    claim = await claim_of(queue, job.id)
     path = folder / "stored"
     path.write_bytes(content)
     stored = await asyncio.to_thread(objects.put, "separate/test/vocals.flac", path, "audio/flac")
@@ -50,7 +53,7 @@ async def job_with(store: JobStore, objects: ObjectStore, folder: Path, content:
         "sha256": stored.sha256,
         "levels": None,
     }
-    await store.record(claim.job, Update("artifact", file | {"key": stored.key}))
+    await queue.record(claim.job, Update("artifact", file | {"key": stored.key}))
     return str(job.id), Artifact.model_validate(file)
 
 
@@ -81,9 +84,14 @@ def statuses(records: list[logging.LogRecord]) -> list[object]:
 
 
 async def test_a_file_that_is_cut_is_gone_on_with(
-    address: str, store: JobStore, objects: FolderStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    address: str,
+    store: JobStore,
+    queue: JobQueue,
+    objects: FolderStore,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    job_id, artifact = await job_with(store, objects, tmp_path, SOUND * 5)
+    job_id, artifact = await job_with(store, queue, objects, tmp_path, SOUND * 5)
     out = tmp_path / "out"
     out.mkdir()
     with proxied(address) as proxy, Client(f"http://{proxy.address}") as client, caplog.at_level(logging.INFO, "httpx"):
@@ -94,9 +102,9 @@ async def test_a_file_that_is_cut_is_gone_on_with(
 
 
 async def test_a_file_that_is_not_what_was_promised(
-    client: Client, store: JobStore, objects: FolderStore, tmp_path: Path
+    client: Client, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path
 ) -> None:
-    job_id, artifact = await job_with(store, objects, tmp_path)
+    job_id, artifact = await job_with(store, queue, objects, tmp_path)
     out = tmp_path / "out"
     out.mkdir()
     (out / "vocals.flac").write_bytes(b"what was there before")
@@ -113,9 +121,9 @@ async def test_a_file_that_is_not_what_was_promised(
 
 
 async def test_a_file_that_stays_away_leaves_nothing_behind(
-    mortal: str, store: JobStore, objects: FolderStore, tmp_path: Path, processes: Processes
+    mortal: str, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path, processes: Processes
 ) -> None:
-    job_id, artifact = await job_with(store, objects, tmp_path)
+    job_id, artifact = await job_with(store, queue, objects, tmp_path)
     out = tmp_path / "out"
     out.mkdir()
     processes.running[0].kill()
@@ -125,7 +133,7 @@ async def test_a_file_that_stays_away_leaves_nothing_behind(
 
 
 async def test_the_storages_own_address_gets_no_key(
-    processes: Processes, store: JobStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    processes: Processes, store: JobStore, queue: JobQueue, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The gateway leads to the S3 server, which refuses a request that has a key besides its signature."""
     key = "ss_0a1b2c3d4e5f_" + "secret" * 7
@@ -148,7 +156,7 @@ async def test_the_storages_own_address_gets_no_key(
             async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as http:
                 await is_up(http)
             files = S3Store(s3.endpoint, bucket="files", **keys)
-            job_id, artifact = await job_with(store, files, tmp_path, SOUND * 5)
+            job_id, artifact = await job_with(store, queue, files, tmp_path, SOUND * 5)
             with Client(f"http://{address}", api_key=key) as client, caplog.at_level(logging.INFO, "httpx"):
                 await saved_through_cuts(client, job_id, artifact, tmp_path / "vocals.flac", proxy)
     assert (tmp_path / "vocals.flac").read_bytes() == SOUND * 5

@@ -15,6 +15,7 @@ from singscript_gateway.auth.model import SCOPES, Scope
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import Pool
 from singscript_gateway.jobs.model import Artifact
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
 from singscript_gateway.webhooks.model import WebhookOrder
@@ -32,13 +33,13 @@ async def key_of(accounts: AccountStore, user: str, *scopes: Scope) -> dict[str,
     return {"Authorization": f"Bearer {key}"}
 
 
-async def finished(store: JobStore, objects: FolderStore, folder: Path, owner: str) -> UUID:
+async def finished(store: JobStore, queue: JobQueue, objects: FolderStore, folder: Path, owner: str) -> UUID:
     """A job that has succeeded, with words, events and a webhook."""
     path = folder / "words.json"
     path.write_bytes(WORDS)
     stored = objects.put("align/test/words.json", path, "application/json")
     request = link().model_copy(update={"webhook": WebhookOrder(url="https://example.com/hook")})
-    job = (await claim_of(store, (await store.create(request, owner)).id)).job
+    job = (await claim_of(queue, (await store.create(request, owner)).id)).job
     words = Artifact(
         name="words.json",
         stage="align",
@@ -48,7 +49,7 @@ async def finished(store: JobStore, objects: FolderStore, folder: Path, owner: s
         sha256=stored.sha256,
         levels=None,
     )
-    assert await store.record(job, Update("artifact", words.model_dump())) and await store.succeed(job)
+    assert await queue.record(job, Update("artifact", words.model_dump())) and await queue.succeed(job)
     return job.id
 
 
@@ -78,13 +79,13 @@ def test_r40_an_id_of_a_new_kind_needs_a_rule() -> None:
 
 
 async def test_r40_what_is_somebody_elses_is_not_there(
-    database_url: str, pool: Pool, store: JobStore, objects: FolderStore, tmp_path: Path
+    database_url: str, pool: Pool, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path
 ) -> None:
     """Every operation with an id: of alice's, and of nothing at all, eve is told the same."""
     accounts = AccountStore(pool)
     async with client_of(api_settings(database_url, auth="keys"), objects) as client:
         alice, eve = await key_of(accounts, "alice"), await key_of(accounts, "eve", *UNPRIVILEGED)
-        job_id = await finished(store, objects, tmp_path, "alice")
+        job_id = await finished(store, queue, objects, tmp_path, "alice")
         begun = await client.post("/api/uploads", headers=alice | TUS | {"Upload-Length": "3"})
         upload_id = begun.headers["Location"].rpartition("/")[2]
         key_id = (await accounts.list_keys("alice", before=None, limit=1))[0].id
@@ -130,13 +131,13 @@ async def test_r40_what_is_somebody_elses_is_not_there(
 
 
 async def test_r40_what_is_ones_own_in_lists(
-    database_url: str, pool: Pool, store: JobStore, objects: FolderStore, tmp_path: Path
+    database_url: str, pool: Pool, store: JobStore, queue: JobQueue, objects: FolderStore, tmp_path: Path
 ) -> None:
     """Without an id, everything that is listed is one's own: also for who has all scopes."""
     accounts = AccountStore(pool)
     async with client_of(api_settings(database_url, auth="keys"), objects) as client:
         alice, eve = await key_of(accounts, "alice"), await key_of(accounts, "eve")
-        await finished(store, objects, tmp_path, "alice")
+        await finished(store, queue, objects, tmp_path, "alice")
         assert (await client.put("/api/webhook", headers=alice, json={"url": "https://a.test/x"})).status_code == 200
         assert (await client.post("/api/webhook/test", headers=alice)).status_code == 202
         assert (await client.get("/api/webhook", headers=eve)).status_code == 404

@@ -25,8 +25,10 @@ from singscript_gateway.auth.model import SCOPES, Scope
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import Pool
 from singscript_gateway.jobs.model import JobRequest, Upload
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import Filter, JobStore
 from singscript_gateway.jobs.updates import Update
+from singscript_gateway.jobs.upkeep import Upkeep
 from singscript_gateway.quotas.model import (
     QUOTAS,
     KeyLimitsImpossible,
@@ -209,25 +211,27 @@ async def test_r43_sent_again_with_its_key_a_job_needs_no_place(processes: Proce
 # -- minutes
 
 
-async def heard(store: JobStore, owner: str, duration_s: float, succeed: bool = True) -> None:
+async def heard(store: JobStore, queue: JobQueue, owner: str, duration_s: float, succeed: bool = True) -> None:
     """A job that turned out to have so much sound."""
-    claim = await claim_of(store, (await store.create(link(), owner)).id)
+    claim = await claim_of(queue, (await store.create(link(), owner)).id)
     media = {"title": "a", "artist": "", "duration_s": duration_s, "webpage_url": "", "format": "mp3"}
-    assert await store.record(claim.job, Update("media", media))
+    assert await queue.record(claim.job, Update("media", media))
     # Said again by another attempt it counts once.
-    assert await store.record(claim.job, Update("media", media))
+    assert await queue.record(claim.job, Update("media", media))
     if succeed:
-        await store.succeed(claim.job)
+        await queue.succeed(claim.job)
 
 
-async def test_r43_minutes(processes: Processes, accounts: AccountStore, store: JobStore, database_url: str) -> None:
+async def test_r43_minutes(
+    processes: Processes, accounts: AccountStore, store: JobStore, queue: JobQueue, database_url: str
+) -> None:
     key = await key_of(accounts, "alice")
     async with replicas(processes, SINGSCRIPT_QUOTA_AUDIO_MINUTES_PER_DAY="10") as system:
-        await heard(store, "alice", 500.0)
-        await heard(store, "eve", 5000.0)
+        await heard(store, queue, "alice", 500.0)
+        await heard(store, queue, "eve", 5000.0)
         assert (await system.job(key)).status_code == 202, "there is room: how long it is nobody knows"
         await store.cancel((await store.list_jobs("alice", Filter(), before=None, limit=1))[0].id, "alice")
-        await heard(store, "alice", 500.0, succeed=False)
+        await heard(store, queue, "alice", 500.0, succeed=False)
         problem = refusal(await system.job(key))
         assert (problem["reason"], problem["limit"], problem["window"]) == ("QUOTA_MINUTES", 10, "day")
         assert problem["used"] == pytest.approx(1000 / 60, abs=0.01)
@@ -323,23 +327,25 @@ async def test_r43_upload_of_a_job_that_is_refused_does_not_count(pool: Pool, qu
 # -- spend
 
 
-async def spend(store: JobStore, owner: str, cost_usd: float | None) -> None:
-    claim = await claim_of(store, (await store.create(link(), owner)).id)
+async def spend(store: JobStore, queue: JobQueue, owner: str, cost_usd: float | None) -> None:
+    claim = await claim_of(queue, (await store.create(link(), owner)).id)
     used = {"number": 1, "stage": "transcribe", "engine": "openai", "model": "whisper-1", "audio_s": 60.0}
     used |= {"requests": 1, "input_tokens": 0, "output_tokens": 0, "cost_usd": cost_usd}
-    assert await store.record(claim.job, Update("usage", used))
-    await store.succeed(claim.job)
+    assert await queue.record(claim.job, Update("usage", used))
+    await queue.succeed(claim.job)
 
 
-async def test_r43_spend(processes: Processes, accounts: AccountStore, store: JobStore, database_url: str) -> None:
+async def test_r43_spend(
+    processes: Processes, accounts: AccountStore, store: JobStore, queue: JobQueue, database_url: str
+) -> None:
     key = await key_of(accounts, "alice")
     async with replicas(processes, SINGSCRIPT_QUOTA_SPEND_USD_PER_MONTH="1.5") as system:
-        await spend(store, "alice", 1.0)
-        await spend(store, "alice", None)
-        await spend(store, "eve", 9.0)
+        await spend(store, queue, "alice", 1.0)
+        await spend(store, queue, "alice", None)
+        await spend(store, queue, "eve", 9.0)
         assert (await system.job(key)).status_code == 202
         await store.cancel((await store.list_jobs("alice", Filter(), before=None, limit=1))[0].id, "alice")
-        await spend(store, "alice", 0.5)
+        await spend(store, queue, "alice", 0.5)
         now = datetime.now(UTC)
         answer = await system.job(key)
         problem = refusal(answer)
@@ -456,11 +462,13 @@ async def test_r43_an_admin_sets_limits_that_hold_in_every_replica(
     ) == [("root", "alice", 4)]
 
 
-async def test_r43_what_counts_for_no_limit_is_forgotten(store: JobStore, database_url: str) -> None:
-    await heard(store, "alice", 5.0)
-    await heard(store, "alice", 6.0)
+async def test_r43_what_counts_for_no_limit_is_forgotten(
+    store: JobStore, queue: JobQueue, upkeep: Upkeep, database_url: str
+) -> None:
+    await heard(store, queue, "alice", 5.0)
+    await heard(store, queue, "alice", 6.0)
     await execute(database_url, "UPDATE quota_uses SET at = at - interval '49 hours' WHERE amount = 5")
-    await store.drop_old_uses()
+    await upkeep.drop_old_uses()
     assert await execute(database_url, "SELECT amount FROM quota_uses") == [(6.0,)]
 
 

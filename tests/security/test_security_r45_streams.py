@@ -26,6 +26,7 @@ from gateway_testing import (
 from singscript_gateway.api import server
 from singscript_gateway.auth.model import LOCAL_OWNER
 from singscript_gateway.jobs.model import Job
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.updates import Update
 from singscript_storage import FolderStore
@@ -34,9 +35,9 @@ STREAMS = 200
 MIB = 1024 * 1024
 
 
-async def running(store: JobStore) -> Job:
+async def running(store: JobStore, queue: JobQueue) -> Job:
     job = await store.create(link(), LOCAL_OWNER)
-    return (await claim_of(store, job.id)).job
+    return (await claim_of(queue, job.id)).job
 
 
 async def watched(client: httpx.AsyncClient, job: Job, open_: asyncio.Semaphore) -> list[int]:
@@ -54,9 +55,9 @@ async def watched(client: httpx.AsyncClient, job: Job, open_: asyncio.Semaphore)
 
 
 async def test_r45_200_streams_share_one_listening_connection_and_few_others(
-    processes: Processes, store: JobStore, database_url: str
+    processes: Processes, store: JobStore, queue: JobQueue, database_url: str
 ) -> None:
-    job = await running(store)
+    job = await running(store, queue)
     address = free_address()
     processes.start(
         "api",
@@ -73,10 +74,10 @@ async def test_r45_200_streams_share_one_listening_connection_and_few_others(
             await opened.acquire()
         most = 0
         for index in range(50):
-            assert await store.record(job, Update("segment", {"index": index, "text": "la", "words": []}))
+            assert await queue.record(job, Update("segment", {"index": index, "text": "la", "words": []}))
             most = max(most, await connections(database_url, ""))
         assert await connections(database_url, "AND query LIKE 'LISTEN%'") == 1
-        await store.succeed(job)
+        await queue.succeed(job)
         numbers = [event.seq for event in await all_events(store, job)]
         assert await asyncio.gather(*watching) == [numbers] * STREAMS
     assert 2 <= most <= 11, "the pool's ten, and the one that listens"
@@ -100,10 +101,10 @@ async def silent_reader(address: str, job: Job) -> asyncio.StreamWriter:
 
 
 async def test_r45_readers_that_do_not_read_take_no_memory(
-    processes: Processes, store: JobStore, database_url: str
+    processes: Processes, store: JobStore, queue: JobQueue, database_url: str
 ) -> None:
     """40 of them, 20 MiB of events for each."""
-    job = await running(store)
+    job = await running(store, queue)
     await execute(
         database_url,
         f"INSERT INTO job_events (job_id, seq, attempt, kind, data) SELECT '{job.id}', 100 + n, 1, 'segment', "
@@ -126,14 +127,19 @@ async def test_r45_readers_that_do_not_read_take_no_memory(
 
 
 async def test_a_reader_that_takes_nothing_is_let_go(
-    database_url: str, objects: FolderStore, store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
+    objects: FolderStore,
+    store: JobStore,
+    queue: JobQueue,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "READER_WAIT_S", 0.5)
-    job = await running(store)
+    job = await running(store, queue)
     file = tmp_path / "file"
     file.write_bytes(bytes(64 * MIB))
     stored = objects.put("separate/x/vocals.wav", file, "audio/wav")
-    await store.record(
+    await queue.record(
         job,
         Update(
             "artifact",

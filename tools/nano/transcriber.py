@@ -101,7 +101,7 @@ class Network(nn.Module):
 
     def rows(self) -> Tensor:
         """The embedding of the short list, (SIZE, STATE); tokens known here have nothing in the reserved channel."""
-        known = torch.cat([self.named, self.times @ self.timed])  # type: ignore[operator]
+        known = torch.cat([self.named, self.times @ self.timed])  # type: ignore[operator]  (buffers have no types)
         known = torch.cat([known[:, :_RESERVED], known.new_zeros(len(known), 1)], 1)
         other = known.new_zeros(1, STATE)
         other[0, _RESERVED] = _UNKNOWN
@@ -111,7 +111,7 @@ class Network(nn.Module):
         """(b, 80, 2 t) to (b, t, STATE); windows may be shorter than Whisper's."""
         encoder = self.whisper.encoder
         heard = functional.gelu(encoder.conv2(functional.gelu(encoder.conv1(mel)))).permute(0, 2, 1)
-        heard = heard + encoder.positional_embedding[: heard.shape[1]]  # type: ignore[index]
+        heard = heard + encoder.positional_embedding[: heard.shape[1]]  # type: ignore[index]  (as above)
         for block in encoder.blocks:
             heard = block(heard)
         return encoder.ln_post(heard)

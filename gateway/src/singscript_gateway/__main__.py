@@ -36,11 +36,11 @@ def main() -> None:
             case "migrate":
                 _migrate(DatabaseSettings())  # pyright: ignore[reportCallIssue]  (filled from the environment)
             case "api":
-                _api(ApiSettings())  # pyright: ignore[reportCallIssue]
+                _api(ApiSettings())  # pyright: ignore[reportCallIssue]  (as above)
             case "users" | "keys":
-                _administer(arguments, DatabaseSettings())  # pyright: ignore[reportCallIssue]
+                _administer(arguments, DatabaseSettings())  # pyright: ignore[reportCallIssue]  (as above)
             case _:
-                _dispatch(DispatcherSettings())  # pyright: ignore[reportCallIssue]
+                _dispatch(DispatcherSettings())  # pyright: ignore[reportCallIssue]  (as above)
     except ValidationError as error:
         for problem in error.errors():
             name = "SINGSCRIPT_" + "_".join(str(part) for part in problem["loc"]).upper() if problem["loc"] else ""

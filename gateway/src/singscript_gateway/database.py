@@ -115,6 +115,17 @@ def expected_migrations() -> set[str]:
     return {name for name, _ in _migrations()}
 
 
+async def missing_migrations(pool: Pool) -> set[str]:
+    """Names of the steps that this version needs and the database has not seen."""
+    expected = expected_migrations()
+    try:
+        async with pool.connection() as connection:
+            rows = await (await connection.execute("SELECT name FROM schema_migrations")).fetchall()
+            return expected - {row["name"] for row in rows}
+    except psycopg.errors.UndefinedTable:
+        return expected
+
+
 async def migrate(database_url: str) -> list[str]:
     """Brings the database up to date; returns the steps that were missing. Many may run it at once."""
     connection = await psycopg.AsyncConnection.connect(

@@ -282,7 +282,7 @@ def test_without_an_engine_what_was_heard_anchors_the_lyrics() -> None:
 def test_what_was_heard_cuts_the_search_into_windows() -> None:
     texts = [f"alpha{i} beta{i} gamma{i} delta{i}" for i in range(6)]
     segs = [
-        HeardSegment("", 10.0 * i, 10.0 * i + 4, tuple(HeardWord(t, 10.0 * i + k, 10.0 * i + k + 1) for k, t in enumerate(text.split())), "en")  # noqa: E501
+        HeardSegment("", 10.0 * i, 10.0 * i + 4, tuple(HeardWord(t, 10.0 * i + k, 10.0 * i + k + 1) for k, t in enumerate(text.split())), "en")  # noqa: E501  (one segment a line)
         for i, text in enumerate(texts)
     ]  # fmt: skip
     engine = Scripted([(1.0, 1.2)] * 24)

@@ -304,7 +304,7 @@ async def test_render() -> None:
         return aligner_pb2.Line(text=text, start=duration(start_s), end=duration(end_s))
 
     request = aligner_pb2.RenderRequest(lines=[line("Hello, you!", 1.5, 2.75), line("naïve 漢字", 3.0, 4.0)])
-    wrong = aligner_pb2.RenderRequest(format=77)  # pyright: ignore[reportArgumentType]
+    wrong = aligner_pb2.RenderRequest(format=77)  # pyright: ignore[reportArgumentType]  (wrong on purpose)
     async with stub_of() as stub:
         answer = await asyncio.to_thread(stub.Render, request, timeout=TIMEOUT_S)
         assert (await failure(asyncio.to_thread(stub.Render, wrong, timeout=TIMEOUT_S)))[1] == "UNKNOWN_FORMAT"

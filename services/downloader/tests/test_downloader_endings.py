@@ -46,7 +46,7 @@ async def test_client_leaves_while_fetching(start: Any, site: Any, work_dir: Pat
             if response.event.progress.done_bytes:
                 break
         assert children() - before
-        assert any(work_dir.iterdir())  # noqa: ASYNC240
+        assert any(work_dir.iterdir())  # noqa: ASYNC240  (a small folder)
         call.cancel()
         await eventually(lambda: children() <= before and not list(work_dir.iterdir()))
 

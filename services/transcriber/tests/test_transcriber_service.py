@@ -233,7 +233,7 @@ async def separating(vocals: np.ndarray, rest: np.ndarray) -> AsyncIterator[str]
 
     service = Service(
         "singscript.separator.v1.SeparatorService",
-        lambda server: separator_pb2_grpc.add_SeparatorServiceServicer_to_server(Separator(), server),  # pyright: ignore[reportAbstractUsage]
+        lambda server: separator_pb2_grpc.add_SeparatorServiceServicer_to_server(Separator(), server),  # pyright: ignore[reportAbstractUsage]  (the rest is not called)
     )
     async with running(service, make_settings()) as address:
         yield address

@@ -171,7 +171,7 @@ def _wait_for_service(child: Child, address: str) -> None:
         while True:
             _check(child, deadline_s)
             try:
-                stub.Check(health_pb2.HealthCheckRequest(), timeout=1)  # pyright: ignore[reportAttributeAccessIssue]
+                stub.Check(health_pb2.HealthCheckRequest(), timeout=1)  # pyright: ignore[reportAttributeAccessIssue]  (no stubs)
                 return
             except grpc.RpcError:
                 time.sleep(0.1)

@@ -19,6 +19,7 @@ from singscript_gateway.auth.authenticator import Authenticator
 from singscript_gateway.auth.model import Principal, Scope
 from singscript_gateway.auth.refusals import ScopeMissing
 from singscript_gateway.auth.store import AccountStore
+from singscript_gateway.database import Pool
 from singscript_gateway.engines import Engines
 from singscript_gateway.jobs import actions
 from singscript_gateway.jobs.creation import Creation
@@ -45,6 +46,7 @@ class Gateway:
     """
 
     settings: ApiSettings
+    pool: Pool
     accounts: AccountStore
     authenticator: Authenticator
     quotas: QuotaStore

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from singscript_core.errors import StageError
 from singscript_gateway.api.gateway import Gateway, GatewayDep
 from singscript_gateway.api.problems import Problem, problem, problem_response
+from singscript_gateway.database import missing_migrations
 
 router = APIRouter(tags=["health"])
 
@@ -81,12 +82,12 @@ async def _checked(part: Awaitable[str]) -> Check:
 
 
 async def _database(gateway: Gateway) -> str:
-    await gateway.store.ping()
-    return ""
+    async with gateway.pool.connection():
+        return ""
 
 
 async def _migrations(gateway: Gateway) -> str:
-    missing = await gateway.store.missing_migrations()
+    missing = await missing_migrations(gateway.pool)
     return f"Missing: {', '.join(sorted(missing))}. Run `python -m singscript_gateway migrate`." if missing else ""
 
 

@@ -17,7 +17,7 @@ import psycopg
 
 from singscript_core.errors import StageError
 from singscript_gateway.jobs.listen import pause
-from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.upkeep import Upkeep
 from singscript_storage import ObjectStore
 
 logger = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ FOR_EVER = Retention()
 class Remover:
     """A loop beside the API's routes."""
 
-    def __init__(self, store: JobStore, objects: ObjectStore, retention: Retention = FOR_EVER) -> None:
-        self._store = store
+    def __init__(self, upkeep: Upkeep, objects: ObjectStore, retention: Retention = FOR_EVER) -> None:
+        self._upkeep = upkeep
         self._objects = objects
         self._retention = retention
         self._due = asyncio.Event()
@@ -67,21 +67,21 @@ class Remover:
         Raises:
             psycopg.Error: the database is away, or not up to date.
         """
-        while not self._stopping and await self._store.delete_expired_upload():
+        while not self._stopping and await self._upkeep.delete_expired_upload():
             logger.info("an upload has expired")
-        while not self._stopping and (removal := await self._store.begin_removal()):
+        while not self._stopping and (removal := await self._upkeep.begin_removal()):
             if removal.until is None:
                 continue
             try:
                 await asyncio.to_thread(self._objects.delete, removal.key)
             except StageError as error:
                 logger.warning("an unused object cannot be removed for now: %s", error.message)
-                await self._store.postpone_removal(removal)
+                await self._upkeep.postpone_removal(removal)
                 return
-            await self._store.end_removal(removal)
+            await self._upkeep.end_removal(removal)
             logger.info("unused object removed", extra={"key": removal.key})
-        await self._store.forget_objects()
-        await self._store.drop_old_uses()
+        await self._upkeep.forget_objects()
+        await self._upkeep.drop_old_uses()
 
     async def delete_old(self) -> None:
         """Deletes the jobs that were kept long enough, and the oldest while all of them are too large.
@@ -90,9 +90,9 @@ class Remover:
             psycopg.Error: the database is away, or not up to date.
         """
         kept = self._retention
-        while kept.jobs_s and not self._stopping and (job := await self._store.delete_expired(kept.jobs_s)):
+        while kept.jobs_s and not self._stopping and (job := await self._upkeep.delete_expired(kept.jobs_s)):
             logger.info("job deleted: it was kept long enough", extra={"job": str(job.id)})
-        while kept.jobs_bytes and not self._stopping and (job := await self._store.make_room(kept.jobs_bytes)):
+        while kept.jobs_bytes and not self._stopping and (job := await self._upkeep.make_room(kept.jobs_bytes)):
             logger.info("job deleted: there was no room for it any more", extra={"job": str(job.id)})
 
     async def find_orphans(self) -> None:
@@ -101,12 +101,12 @@ class Remover:
         Raises:
             psycopg.Error.
         """
-        if not self._retention.orphans_s or not await self._store.start_chore("orphans", ORPHANS_EVERY_S):
+        if not self._retention.orphans_s or not await self._upkeep.start_chore("orphans", ORPHANS_EVERY_S):
             return
         keys = iter(self._objects.list())
         try:
             while page := await asyncio.to_thread(lambda: list(islice(keys, ORPHANS_PAGE))):
-                await self._store.note_orphans(page, self._retention.orphans_s)
+                await self._upkeep.note_orphans(page, self._retention.orphans_s)
         except StageError as error:
             logger.warning("the storage cannot be looked through for now: %s", error.message)
 

@@ -105,7 +105,7 @@ class Defects:
             await self._app(scope, receive, answer)
         except ClientDisconnect:
             raise
-        except Exception:
+        except Exception:  # a defect of ours, whatever it is: logged whole, and answered with a sentence
             if scope["type"] != "http":
                 raise
             logger.exception("a request failed")

@@ -49,6 +49,7 @@ from singscript_gateway.engines import asking
 from singscript_gateway.jobs.creation import Creation
 from singscript_gateway.jobs.listen import EVENTS, Listener
 from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.upkeep import Upkeep
 from singscript_gateway.jobs.watching import Watching
 from singscript_gateway.quotas.store import QuotaStore
 from singscript_gateway.rpc.server import serving
@@ -92,11 +93,12 @@ def make_app(settings: ApiSettings, objects: ObjectStore) -> FastAPI:
             authenticator = Authenticator(accounts, off=settings.auth == "off", issuer=_issuer(settings))
             intake = Intake(store, uploads, objects)
             async with (
-                Remover(store, objects, _retention(settings)).running() as remover,
+                Remover(Upkeep(pool), objects, _retention(settings)).running() as remover,
                 asking(settings.separator, settings.transcriber, aligner) as engine_list,
             ):
                 gateway = app.state.gateway = Gateway(
                     settings=settings,
+                    pool=pool,
                     accounts=accounts,
                     authenticator=authenticator,
                     quotas=QuotaStore(pool, settings.quotas),

@@ -20,7 +20,7 @@ from singscript_gateway.database import patiently
 from singscript_gateway.dispatcher.bursts import bursts
 from singscript_gateway.jobs.model import RESULT_NAME, STAGES_OF_STEMS, Failure, Job, Kept
 from singscript_gateway.jobs.plan import plan
-from singscript_gateway.jobs.store import Claim, JobStore, SameWork
+from singscript_gateway.jobs.queue import Claim, JobQueue, SameWork
 from singscript_gateway.jobs.updates import Update, read
 from singscript_gateway.settings import DispatcherSettings
 from singscript_serving.calls import responses
@@ -87,10 +87,10 @@ class Attempts:
     """Makes attempts with one aligner."""
 
     def __init__(
-        self, settings: DispatcherSettings, store: JobStore, aligner: aligner_pb2_grpc.AlignerServiceAsyncStub
+        self, settings: DispatcherSettings, queue: JobQueue, aligner: aligner_pb2_grpc.AlignerServiceAsyncStub
     ) -> None:
         self._settings = settings
-        self._store = store
+        self._queue = queue
         self._aligner = aligner
 
     async def make(self, run: Run, claim: Claim) -> None:
@@ -105,13 +105,13 @@ class Attempts:
             await asyncio.gather(call, return_exceptions=True)
         error = asyncio.CancelledError() if call.cancelled() else call.exception()
         if error is None:
-            outcome = "succeeded" if await patiently(lambda: self._store.succeed(job)) else "fenced"
+            outcome = "succeeded" if await patiently(lambda: self._queue.succeed(job)) else "fenced"
         elif run.interrupted.done():
             outcome = await self._write_interruption(job, run.interrupted.result())
         elif isinstance(error, _Fenced):
             outcome = "fenced"
         elif isinstance(error, SameWork):
-            outcome = "stepped back" if await patiently(lambda: self._store.step_back(job)) else "fenced"
+            outcome = "stepped back" if await patiently(lambda: self._queue.step_back(job)) else "fenced"
         else:
             outcome = await self._write_failure(claim, error)
         logger.info("attempt ended", extra={"attempt": job.attempt, "outcome": outcome})
@@ -173,7 +173,7 @@ class Attempts:
                     if kind == "artifact" and data["stage"] == "download" and job.request.url and not kept.original:
                         await self._record(job, updates)
                         updates = []
-                        found = await patiently(lambda: self._store.look_elsewhere(job))
+                        found = await patiently(lambda: self._queue.look_elsewhere(job))
                         if found:
                             return found
                 if updates:
@@ -190,7 +190,7 @@ class Attempts:
         Raises:
             _Fenced.
         """
-        write = asyncio.create_task(patiently(lambda: self._store.record(job, *updates)))
+        write = asyncio.create_task(patiently(lambda: self._queue.record(job, *updates)))
         try:
             ours = await asyncio.shield(write)
         except asyncio.CancelledError:
@@ -202,9 +202,9 @@ class Attempts:
     async def _write_interruption(self, job: Job, why: Interruption) -> str:
         match why:
             case Interruption.CANCELLED:
-                await patiently(lambda: self._store.cancelled(job))
+                await patiently(lambda: self._queue.cancelled(job))
             case Interruption.STOPPING:
-                await patiently(lambda: self._store.hand_back(job))
+                await patiently(lambda: self._queue.hand_back(job))
             case Interruption.FENCED:
                 pass
         return why.name.lower()
@@ -224,15 +224,15 @@ class Attempts:
             retryable = False
         logger.warning("attempt failed: %s", failure.message, extra={"reason": failure.reason, "attempt": job.attempt})
         if _kept_unreadable(claim.kept, failure):
-            return "started over" if await patiently(lambda: self._store.start_over(job, failure)) else "fenced"
+            return "started over" if await patiently(lambda: self._queue.start_over(job, failure)) else "fenced"
         if isinstance(error, errors.StageError) and self._may_wait(claim, error):
             delay_s = self._delay_s(claim.refusals, failure.retry_after_s)
-            return "refused" if await patiently(lambda: self._store.refused(job, failure, delay_s)) else "fenced"
+            return "refused" if await patiently(lambda: self._queue.refused(job, failure, delay_s)) else "fenced"
         gone = isinstance(error, errors.StageError) and not was_reached(error)
         if gone or not retryable or job.failures + 1 >= self._settings.max_attempts:
-            return "failed" if await patiently(lambda: self._store.fail(job, failure)) else "fenced"
+            return "failed" if await patiently(lambda: self._queue.fail(job, failure)) else "fenced"
         delay_s = self._delay_s(job.failures, failure.retry_after_s)
-        return "retry" if await patiently(lambda: self._store.retry(job, failure, delay_s)) else "fenced"
+        return "retry" if await patiently(lambda: self._queue.retry(job, failure, delay_s)) else "fenced"
 
     def _may_wait(self, claim: Claim, error: errors.StageError) -> bool:
         """Whether a service said that it is full, or was not there: one that starts again is no failure of the job.

@@ -12,7 +12,7 @@ from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 from singscript.transcriber.v1 import transcriber_pb2, transcriber_pb2_grpc
 
 from singscript_core.errors import StageError
-from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_serving.calls import response
 from singscript_serving.channel import dial
 
@@ -49,18 +49,18 @@ async def asking(separator: str, transcriber: str) -> AsyncIterator[dict[str, As
         yield stages
 
 
-async def follow(stages: dict[str, Ask], store: JobStore) -> None:
+async def follow(stages: dict[str, Ask], queue: JobQueue) -> None:
     """Writes what each stage can take, for every dispatcher to keep to; a service that does not answer is asked again.
 
     Of several replicas or dispatchers the newest answer holds.
     """
     while True:
-        await asyncio.gather(*(_follow_one(stage, ask, store) for stage, ask in stages.items()))
+        await asyncio.gather(*(_follow_one(stage, ask, queue) for stage, ask in stages.items()))
         await asyncio.sleep(ASK_EVERY_S)
 
 
-async def _follow_one(stage: str, ask: Ask, store: JobStore) -> None:
+async def _follow_one(stage: str, ask: Ask, queue: JobQueue) -> None:
     try:
-        await store.set_capacity(stage, await ask())
+        await queue.set_capacity(stage, await ask())
     except (StageError, psycopg.OperationalError) as error:
         logger.warning("what the stage can take is not known just now: %s", str(error).strip(), extra={"of": stage})

@@ -14,7 +14,7 @@ from singscript_core import logs
 from singscript_gateway.database import patiently
 from singscript_gateway.dispatcher.attempts import Attempts, Interruption, Run
 from singscript_gateway.jobs.listen import Listener, pause
-from singscript_gateway.jobs.store import Claim, JobStore
+from singscript_gateway.jobs.queue import Claim, JobQueue
 from singscript_gateway.settings import DispatcherSettings
 
 logger = logging.getLogger(__name__)
@@ -24,12 +24,12 @@ class Dispatcher:
     """Runs as many jobs at once as it may. Each loop ends only when it is cancelled, save `take` after `stop`."""
 
     def __init__(
-        self, settings: DispatcherSettings, store: JobStore, attempts: Attempts, queue: Listener, cancels: Listener
+        self, settings: DispatcherSettings, queue: JobQueue, attempts: Attempts, due: Listener, cancels: Listener
     ) -> None:
         self._settings = settings
-        self._store = store
-        self._attempts = attempts
         self._queue = queue
+        self._attempts = attempts
+        self._due = due
         self._cancels = cancels
         self._id = uuid4()
         # After a long freeze two may be of the same job, one of them fenced.
@@ -41,7 +41,7 @@ class Dispatcher:
 
     async def take(self) -> None:
         """Claims the jobs whose turn it is while there is a free slot."""
-        with self._queue.waiting("") as look_again:
+        with self._due.waiting("") as look_again:
             while not self._stopping:
                 if not await self._took_one(look_again):
                     # For a job, a slot, or room in a stage.
@@ -51,7 +51,7 @@ class Dispatcher:
         async with self._taking:
             if self._stopping or len(self._runs) >= self._settings.dispatcher_concurrency:
                 return False
-            claim = await patiently(self._store.claim_next)
+            claim = await patiently(self._queue.claim_next)
             if claim is None:
                 return False
             self._begin(claim, look_again)
@@ -95,7 +95,7 @@ class Dispatcher:
         while True:
             runs = list(self._runs)
             try:
-                ours = await self._store.beat(self._id, [run.job for run in runs])
+                ours = await self._queue.beat(self._id, [run.job for run in runs])
             except psycopg.OperationalError as error:
                 self._database_is_away(error)
                 await asyncio.sleep(min(1.0, self._settings.heartbeat_s))
@@ -113,7 +113,7 @@ class Dispatcher:
             if time.monotonic() - self._answering_since_s < 2 * settings.heartbeat_s:
                 continue
             try:
-                while job := await self._store.take_over(
+                while job := await self._queue.take_over(
                     settings.lease_s, settings.max_attempts, own=[run.job for run in self._runs]
                 ):
                     logger.warning(
@@ -130,7 +130,7 @@ class Dispatcher:
                 if not self._runs:
                     continue
                 try:
-                    cancelled = await self._store.cancels_requested([run.job.id for run in self._runs])
+                    cancelled = await self._queue.cancels_requested([run.job.id for run in self._runs])
                     for run in self._runs:
                         if run.job.id in cancelled:
                             run.interrupt(Interruption.CANCELLED)
@@ -139,7 +139,7 @@ class Dispatcher:
 
     async def retire(self) -> None:
         """Takes this process off the list of living dispatchers."""
-        await self._store.drop_dispatcher(self._id)
+        await self._queue.drop_dispatcher(self._id)
 
     def _database_is_away(self, error: psycopg.OperationalError) -> None:
         self._answering_since_s = time.monotonic()

@@ -9,12 +9,12 @@ import signal
 from singscript.aligner.v1 import aligner_pb2_grpc
 
 from singscript_egress.addresses import AllowList
-from singscript_gateway.database import make_pool, patiently
+from singscript_gateway.database import make_pool, missing_migrations, patiently
 from singscript_gateway.dispatcher import capacity
 from singscript_gateway.dispatcher.attempts import Attempts
 from singscript_gateway.dispatcher.loops import Dispatcher
 from singscript_gateway.jobs.listen import CANCELS, QUEUE, Listener
-from singscript_gateway.jobs.store import JobStore
+from singscript_gateway.jobs.queue import JobQueue
 from singscript_gateway.settings import DispatcherSettings
 from singscript_gateway.webhooks.sender import Sender
 from singscript_gateway.webhooks.store import WebhookStore
@@ -43,19 +43,19 @@ async def run(settings: DispatcherSettings) -> None:
     async with (
         make_pool(settings.database_url, max_size=settings.dispatcher_concurrency + 6) as pool,
         Listener(CANCELS).running(settings.database_url) as cancels,
-        Listener(QUEUE).running(settings.database_url) as queue,
+        Listener(QUEUE).running(settings.database_url) as due,
         dial(settings.aligner) as channel,
         capacity.asking(settings.separator, settings.transcriber) as stages,
     ):
-        store = JobStore(pool, shared=settings.share_results == "all")
-        if missing := await patiently(store.missing_migrations):
+        queue = JobQueue(pool, shared=settings.share_results == "all")
+        if missing := await patiently(lambda: missing_migrations(pool)):
             raise MigrationsMissing(sorted(missing))
         webhooks = WebhookStore(pool)
         await patiently(lambda: webhooks.set_operators(settings.webhook_url, settings.webhook_secrets))
         allow = AllowList.parse(settings.download_allow_hosts)
         sender = Sender(webhooks, allow, timeout_s=settings.webhook_timeout_s, lease_s=settings.lease_s)
-        attempts = Attempts(settings, store, aligner_pb2_grpc.AlignerServiceStub(channel))
-        dispatcher = Dispatcher(settings, store, attempts, queue, cancels)
+        attempts = Attempts(settings, queue, aligner_pb2_grpc.AlignerServiceStub(channel))
+        dispatcher = Dispatcher(settings, queue, attempts, due, cancels)
         loops = {
             asyncio.create_task(part)
             for part in (
@@ -63,7 +63,7 @@ async def run(settings: DispatcherSettings) -> None:
                 dispatcher.beat(),
                 dispatcher.sweep(),
                 dispatcher.watch_cancels(),
-                capacity.follow(stages, store),
+                capacity.follow(stages, queue),
                 sender.run(),
             )
         }

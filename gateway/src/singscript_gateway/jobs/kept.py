@@ -14,7 +14,17 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from singscript_gateway.jobs.model import PARTED, STAGES_OF_STEMS, Artifact, Job, JobRequest, Kept, Separated, Stage
+from singscript_gateway.jobs.model import (
+    PARTED,
+    STAGES,
+    STAGES_OF_STEMS,
+    Artifact,
+    Job,
+    JobRequest,
+    Kept,
+    Separated,
+    Stage,
+)
 from singscript_gateway.jobs.states import StageState
 from singscript_gateway.jobs.transaction import Transaction, read_job
 from singscript_gateway.jobs.updates import Update
@@ -192,3 +202,10 @@ def _retitled(media: dict[str, Any] | None, theirs: JobRequest, ours: JobRequest
     if media and media["title"] == theirs.given_title:
         return media | {"title": ours.given_title}
     return media
+
+
+async def make_due(tx: Transaction, job: Job, delay_s: float = 0.0) -> None:
+    """To be done with every job that becomes queued: dispatchers are told when this is committed."""
+    separated = await own_separation(tx, job, before=job.attempt + 1)
+    begins_at = STAGES[len(STAGES_OF_STEMS)] if separated else STAGES[0]
+    await tx.run("make_due", id=job.id, delay_s=delay_s, begins_at=begins_at)

@@ -497,6 +497,3 @@ UPDATE webhooks SET disabled_at = now() WHERE id = %(webhook_id)s
 UPDATE webhook_deliveries SET state = 'given_up', ended_at = now()
  WHERE webhook_id = %(webhook_id)s AND state = 'waiting'
 RETURNING job_id
-
--- applied_migrations --
-SELECT name FROM schema_migrations

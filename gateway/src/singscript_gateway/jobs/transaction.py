@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from singscript_core.errors import Unavailable
-from singscript_gateway.database import Connection
+from singscript_gateway.database import Connection, Pool, reading
 from singscript_gateway.jobs.model import STAGES, Artifact, Failure, Job, Stage, UsageSum
 from singscript_gateway.jobs.sql import SQL
 from singscript_gateway.jobs.states import JobState, StageState, jobs_before, stages_before
@@ -119,6 +120,27 @@ class Transaction:
         told = {"type": event_type(job), "body": payload(job, *await read_details(self, job))}
         for hook in hooks:
             await self.run("insert_delivery", delivery_id=uuid4(), webhook_id=hook["id"], id=job_id, **told)
+
+    async def delete_job(self, job: Job) -> None:
+        """Its objects are due for removal from then on."""
+        await self.run("release_objects", id=job.id)
+        await self.run("delete_job", id=job.id)
+        # What waits is still told.
+        await self.run("drop_told", id=job.id)
+        await self.run("drop_webhook_of_job", id=job.id)
+
+
+@asynccontextmanager
+async def transaction(pool: Pool, *, shared: bool = False) -> AsyncIterator[Transaction]:
+    async with pool.connection() as connection:
+        yield Transaction(connection, shared=shared)
+
+
+@asynccontextmanager
+async def statements(pool: Pool) -> AsyncIterator[Transaction]:
+    """For what only reads."""
+    async with reading(pool) as connection:
+        yield Transaction(connection)
 
 
 def read_job(row: DictRow) -> Job:

@@ -1,4 +1,4 @@
-"""Webhooks in Postgres. Every method is one transaction; what a job's end writes there stands in jobs/store.py."""
+"""Webhooks in Postgres. Every method is one transaction; what a job's end writes is in jobs/transaction.py."""
 
 from __future__ import annotations
 

@@ -320,7 +320,7 @@ def _opened(file: Path | BinaryIO) -> Generator[InputContainer, None, None]:
         )
     except StageError:
         raise
-    except Exception as error:
+    except Exception as error:  # PyAV's have no common type
         if not head or _looks_like_media(head):
             raise DecodeFailed("The file is empty, cut or damaged. Send another copy.") from error
         raise UnsupportedFormat(

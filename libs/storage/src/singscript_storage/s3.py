@@ -248,8 +248,8 @@ class _TlsConnection(_SteadySend, HTTPSConnection):
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]
+    ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  (urllib3's way to say which)
 
 
 class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection  # pyright: ignore[reportAssignmentType]
+    ConnectionCls = _TlsConnection  # pyright: ignore[reportAssignmentType]  (as above)

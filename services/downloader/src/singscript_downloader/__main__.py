@@ -18,7 +18,7 @@ from singscript_storage import StorageSettings, open_store
 def main() -> None:
     """Reads the settings and serves."""
     try:
-        settings, storage = DownloaderSettings(), StorageSettings()  # pyright: ignore[reportCallIssue]
+        settings, storage = DownloaderSettings(), StorageSettings()  # pyright: ignore[reportCallIssue]  (filled from the environment)
         set_up_logging("downloader", settings.log_level)
         asyncio.run(serve(service(settings, open_store(storage)), settings))
     except ValidationError as error:

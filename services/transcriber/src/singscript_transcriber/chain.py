@@ -168,7 +168,7 @@ class EngineChain:
         def work() -> None:
             try:
                 problem = engine.problem(model)
-            except Exception:
+            except Exception:  # an engine may raise anything
                 log.exception("an engine could not be checked", extra={"engine": engine.name, "model": model})
                 problem = "its check failed; the log of the service says why."
             finding.problem.set_result(problem)

@@ -71,7 +71,7 @@ class _Guarded(YoutubeDL):
         self.last_error = None
         try:
             return super().urlopen(req)
-        except Exception as error:
+        except Exception as error:  # raised again: yt-dlp's own error does not say which one it was
             self.last_error = error
             raise
 
