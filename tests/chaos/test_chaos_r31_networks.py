@@ -13,7 +13,7 @@ import pytest
 from chaos import Once, Result, Rig
 from faulty_proxy import FaultyProxy
 
-pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r31"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 # A cut of a minute, for leases of 30 s, is one of this long for those of 8 s.
 CUT_S = 16.0
@@ -52,8 +52,15 @@ def network(rig: Rig) -> Iterator[Network]:
             proxy.release()
 
 
-def test_r31_200_ms_there_and_back(rig: Rig, network: Network, undisturbed: Result, another: Path) -> None:
+@pytest.mark.xdist_group("chaos-r31-held")
+def test_r31_200_ms_there_and_back(rig: Rig, network: Network, tmp_path: Path) -> None:
+    """A short song: each event takes several ways to the database."""
     rig.ready()
+    song = chaos.song(tmp_path / "song.flac", 10.0)
+    job, events = rig.done(song, lambda _: None)
+    chaos.succeeded(events)
+    undisturbed = rig.result(job)
+    another = chaos.another_file(song, tmp_path / "another.flac")
     for proxy in network.all:
         proxy.delay_s = 0.1
     try:
@@ -66,7 +73,13 @@ def test_r31_200_ms_there_and_back(rig: Rig, network: Network, undisturbed: Resu
 
 
 @pytest.mark.parametrize("where", ["aligner", "dispatchers", "gateways"])
-@pytest.mark.parametrize("fault", ["held", "cut"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param("held", marks=pytest.mark.xdist_group("chaos-r31-held")),
+        pytest.param("cut", marks=pytest.mark.xdist_group("chaos-r31-cut")),
+    ],
+)
 def test_r31_nothing_passes_for_a_while(
     rig: Rig, network: Network, undisturbed: Result, another: Path, where: str, fault: str
 ) -> None:
@@ -91,6 +104,7 @@ def test_r31_nothing_passes_for_a_while(
     assert rig.result(job) == undisturbed
 
 
+@pytest.mark.xdist_group("chaos-r31-cut")
 def test_r31_jobs_are_taken_and_worked_on_while_listen_is_deaf(rig: Rig, network: Network, another: Path) -> None:
     """The gateway's connections are held and its new ones are not: events are polled for, or listened to again."""
     rig.ready()
