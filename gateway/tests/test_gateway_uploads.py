@@ -545,7 +545,7 @@ async def test_stopped_in_the_middle_keeps_what_had_arrived(
             await asyncio.sleep(100)
 
         async def on_disk() -> int:
-            sizes = [path.stat().st_size for path in arrived.glob("singscript-part-*")]
+            sizes = [path.stat().st_size for path in arrived.rglob("*") if path.is_file()]
             return sum(sizes) if sum(sizes) >= 200_000 else 0
 
         patch = asyncio.create_task(http.patch(location, content=slow(), headers=BYTES | {"Upload-Offset": "0"}))
