@@ -87,6 +87,21 @@ def test_what_an_error_was_given_is_not_logged(capsys: pytest.CaptureFixture[str
     assert "lyrics" not in entry["exception"] and "second line" not in entry["exception"]
 
 
+def test_a_part_that_is_raised_out_of_its_group_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """As servers do with the only error of several tasks: it was raised while the group that holds it was handled."""
+    logs.set_up_logging("separator")
+    part = KeyError("the part")
+    try:
+        try:
+            raise ExceptionGroup("all of them", [part])
+        except ExceptionGroup as group:
+            raise group.exceptions[0]  # noqa: B904  (without a cause, so that the context leads to the group)
+    except KeyError:
+        logging.getLogger("x").exception("it failed")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the part" in json.loads(line)["exception"]
+
+
 def test_the_level_is_kept_and_a_second_set_up_replaces_the_first(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up_logging("first")
     logs.set_up_logging("second", "warning")

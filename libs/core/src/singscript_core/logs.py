@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -62,17 +61,20 @@ class JsonFormatter(logging.Formatter):
         return "\n".join(line for line in lines if not line.strip() or line.lstrip(" |").rstrip() not in hidden)
 
 
-def _related(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from or while handling, and all that of the parts of a group."""
-    if error is None:
-        return
-    yield error
-    yield from _related(error.__cause__)
-    if error.__context__ is not error.__cause__:
-        yield from _related(error.__context__)
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _related(part)
+def _related(error: BaseException | None) -> list[BaseException]:
+    """The error, what it was raised from or while handling, and all that of the parts of a group; each once."""
+    found: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        # A part that is raised out of its group leads back to the group.
+        if one is None or any(one is other for other in found):
+            continue
+        found.append(one)
+        waiting += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+    return found
 
 
 def set_up_logging(service: str, level: str = "INFO") -> None:
