@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import select
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -26,9 +23,6 @@ T = TypeVar("T")
 # Any number that no other program takes: "singscri" in ASCII.
 _MIGRATION_LOCK = 0x73696E6773637269
 
-# A connection that was asked so lately whether it stands is only looked at: a question is a round trip.
-_ASK_EVERY_S = 1.0
-
 # A peer that vanished is noticed within seconds, no statement runs on for ever, and a frozen process holds no locks.
 CONNECTION_PARAMETERS: dict[str, str | int] = {
     "connect_timeout": 5,
@@ -42,42 +36,19 @@ CONNECTION_PARAMETERS: dict[str, str | int] = {
 }
 
 
-class _PooledConnection(psycopg.AsyncConnection[DictRow]):
-    """Attributes:
-    asked_at_s: when the server answered last to the question whether it is there; on the monotonic clock.
-    """
-
-    asked_at_s = -math.inf
-
-
 def make_pool(database_url: str, max_size: int = 10) -> Pool:
     """A pool, still closed, whose connections are checked before use, so that a restarted server goes unnoticed."""
     pool = AsyncConnectionPool(
         database_url,
-        connection_class=_PooledConnection,
         kwargs={**CONNECTION_PARAMETERS, "row_factory": dict_row},
         min_size=1,
         max_size=max_size,
         timeout=5,
         open=False,
-        check=_check,
+        # Asked at each use: a server that ends a connection closes it only a moment later.
+        check=AsyncConnectionPool.check_connection,
     )
     return cast(Pool, pool)
-
-
-async def _check(connection: _PooledConnection) -> None:
-    """Raises psycopg.OperationalError when the connection is of no use any more."""
-    now_s = time.monotonic()
-    if now_s - connection.asked_at_s > _ASK_EVERY_S or _has_news(connection):
-        await AsyncConnectionPool.check_connection(connection)  # pyright: ignore[reportArgumentType]  (rows do not matter)
-        connection.asked_at_s = now_s
-
-
-def _has_news(connection: _PooledConnection) -> bool:
-    """Whether an idle connection has something to read: as a rule that the server closed it."""
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 @asynccontextmanager
