@@ -33,6 +33,15 @@ def test_r32_a_full_disk_is_no_defect(size_bytes: int) -> None:
     assert not path.exists()
 
 
+@pytest.mark.usefixtures("no_room")
+def test_r32_a_disk_that_was_full_from_the_start_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python looks for its temporary folder when it is first asked for, by writing a file."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with pytest.raises(NoTemporarySpace), file_on_disk():
+        pass
+
+
 def test_other_trouble_stays_what_it_is() -> None:
     with pytest.raises(ConnectionResetError), file_on_disk():
         raise ConnectionResetError

@@ -67,7 +67,8 @@ def test_r32_a_child_that_is_killed_for_its_memory(
         os.kill(max(children, key=lambda child: child.create_time()).pid, signal.SIGKILL)
 
     once = Once(chaos.computes("download"), kill_child)
-    _, events = rig.done(chaos.another_file(another, tmp_path / "victim.flac"), once)
+    # So long that its decoder has to wait for those who hear it.
+    _, events = rig.done(chaos.song(tmp_path / "victim.flac", 240.0), once)
     assert once.done
     last: Event = events[-1]
     assert last.data["state"] in {"failed", "succeeded"}

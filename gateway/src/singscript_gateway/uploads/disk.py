@@ -28,6 +28,10 @@ def file_on_disk() -> Iterator[IO[bytes]]:
         NoTemporarySpace: the disk is full, whatever was done when that showed.
     """
     try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:  # the first one in a process looks whether a file can be written
+        raise _no_space() from error
+    try:
         # In a folder: a named temporary file stays when it cannot be closed.
         with (
             tempfile.TemporaryDirectory(prefix="singscript-upload-") as folder,
@@ -37,4 +41,8 @@ def file_on_disk() -> Iterator[IO[bytes]]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise NoTemporarySpace("The server has no room for the file just now. Try again later.") from error
+        raise _no_space() from error
+
+
+def _no_space() -> NoTemporarySpace:
+    return NoTemporarySpace("The server has no room for the file just now. Try again later.")
