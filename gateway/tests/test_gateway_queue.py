@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+import psycopg
 from gateway_testing import claim_of, execute, link
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -140,6 +141,17 @@ async def test_dispatchers_are_woken_by_what_becomes_due(store: JobStore, queue:
             claim = await claim_of(queue, job.id)
             await queue.hand_back(claim.job)
             await asyncio.wait_for(woken.wait(), 60)
+
+
+async def test_nothing_is_notified_when_a_job_is_made(store: JobStore, database_url: str) -> None:
+    """Commits that notify wait for each other; nobody watches a job yet that is just made."""
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as listening:
+        await listening.execute("LISTEN singscript_events")
+        job = await store.create(link(), LOCAL_OWNER)
+        await execute(database_url, "NOTIFY singscript_events, 'later'")
+        assert (await anext(listening.notifies())).payload == "later"
+        await store.cancel(job.id, LOCAL_OWNER)
+        assert (await anext(listening.notifies())).payload == str(job.id)
 
 
 # -- any order

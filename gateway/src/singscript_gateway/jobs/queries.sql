@@ -14,7 +14,10 @@ WITH job AS (
     INSERT INTO work (job_id, stage, key)
     SELECT id, stage, key FROM job, unnest(%(stages)s::text[], %(keys)s::text[]) AS work (stage, key)
 )
-SELECT job.*, pg_notify('singscript_queue', '') FROM job
+SELECT * FROM job
+
+-- wake_dispatchers --
+SELECT pg_notify('singscript_queue', '')
 
 -- make_due --
 -- Dispatchers look for themselves when a delay is over.

@@ -42,6 +42,7 @@ from singscript_gateway.jobs.transaction import (
     transaction,
 )
 from singscript_gateway.jobs.updates import Update
+from singscript_gateway.jobs.waker import Waker
 from singscript_gateway.quotas import counts
 from singscript_gateway.quotas.model import NO_LIMITS, Limits
 from singscript_gateway.webhooks.model import new_secret
@@ -106,6 +107,7 @@ class JobStore:
 
     def __init__(self, pool: Pool, *, limits: Limits = NO_LIMITS) -> None:
         self._pool = pool
+        self._waker = Waker(pool)
         self._limits = limits
 
     async def create(self, request: JobRequest, owner: str, since: datetime | None = None) -> Job:
@@ -116,7 +118,9 @@ class JobStore:
             QuotaExceeded, UploadAboveQuota: the owner may not, for now.
         """
         async with transaction(self._pool) as tx:
-            return await self._create(tx, request, owner, since)
+            job = await self._create(tx, request, owner, since)
+        self._waker.wake()
+        return job
 
     async def create_once(
         self,
@@ -144,7 +148,8 @@ class JobStore:
             webhook = await tx.first("get_webhook", id=job.id, owner=keyed.owner)
             answer = Answer(job.id, body(job, webhook["secrets"][0] if webhook else None), repeated=False)
             await tx.run("keep_answer", owner=keyed.owner, key=keyed.key, id=job.id, body=answer.body)
-            return answer
+        self._waker.wake()
+        return answer
 
     async def answer(self, keyed: Keyed) -> Answer | None:
         """The answer that is kept by the key; raises IdempotencyKeyReused."""
