@@ -1,4 +1,4 @@
--- Every statement on the jobs' tables. Format: a line with the name between dashes, then the statement.
+-- What users do, and what every transaction may need. Format: a line with the name between dashes, then the statement.
 -- Conditions on states come as parameters from states.py. What is asked for a user names the owner.
 
 -- insert_job --
@@ -15,85 +15,6 @@ WITH job AS (
     SELECT id, stage, key FROM job, unnest(%(stages)s::text[], %(keys)s::text[]) AS work (stage, key)
 )
 SELECT * FROM job
-
--- wake_dispatchers --
-SELECT pg_notify('singscript_queue', '')
-
--- make_due --
--- Dispatchers look for themselves when a delay is over.
-UPDATE jobs SET due_at = now() + make_interval(secs => %(delay_s)s), begins_at = %(begins_at)s
- WHERE id = %(id)s
-RETURNING pg_notify('singscript_queue', '')
-
--- hold_queue --
--- One claims at a time, so that each sees what the one before has taken. Any number that no other lock has.
-SELECT pg_advisory_xact_lock(0x73696e67)
-
--- put_capacity --
-INSERT INTO stage_capacity (stage, streams) VALUES (%(stage)s, %(streams)s)
-ON CONFLICT (stage) DO UPDATE SET streams = excluded.streams, reported_at = now()
-
--- drop_capacity --
-DELETE FROM stage_capacity WHERE stage = %(stage)s
-
--- full_stages --
--- One more than a stage can work on at once is let in: it waits in front, so that the stage never idles.
-SELECT stage FROM stage_capacity AS capacity
- WHERE reported_at > now() - make_interval(secs => %(kept_s)s)
-   AND streams < (SELECT count(*) FROM jobs JOIN stages ON stages.job_id = jobs.id AND stages.attempt = jobs.attempt
-                   WHERE jobs.state = 'running' AND stages.stage = capacity.stage
-                     AND stages.state IN ('pending', 'running'))
-
--- next_job --
--- The owner with the fewest running jobs comes first, then the one whose last turn is longest ago; of an owner's jobs
--- the one of the highest priority, then the oldest. All that is queued is counted in its index; only of the owner whose
--- turn it is the jobs themselves are looked at, and of the next ones while that one has none to begin.
-WITH waiting AS (
-    SELECT owner, min(number) AS number FROM jobs
-     WHERE state = 'queued' AND begins_at = ANY(%(begins_at)s)
-     GROUP BY owner
-), busy AS (
-    SELECT owner, count(*) AS jobs FROM jobs WHERE state = 'running' GROUP BY owner
-)
-SELECT first.id
-  FROM (SELECT owner, COALESCE(busy.jobs, 0) AS jobs, waiting.number,
-               (SELECT max(attempt_at) FROM jobs
-                 WHERE jobs.owner = waiting.owner AND attempt_at IS NOT NULL) AS turn_at
-          FROM waiting LEFT JOIN busy USING (owner)
-         ORDER BY jobs, turn_at NULLS FIRST, number
-        OFFSET 0) AS turn
-       CROSS JOIN LATERAL (
-       SELECT best.id
-         FROM unnest(%(begins_at)s::text[]) AS allowed (stage) CROSS JOIN LATERAL (
-              -- The order is all of the index's, so that no other index looks as good.
-              SELECT id, priority, number FROM jobs
-               WHERE state = 'queued' AND begins_at = stage AND owner = turn.owner AND due_at <= now()
-                 -- What another job does just now is not done a second time: kept.sql.
-                 AND NOT same_work_under_way(jobs.id, %(shared)s)
-               ORDER BY priority DESC, number
-               LIMIT 1) AS best
-        ORDER BY best.priority DESC, best.number
-        LIMIT 1) AS first
- ORDER BY turn.jobs, turn.turn_at NULLS FIRST, turn.number
- LIMIT 1
-
--- claim_job --
--- By the clock, not since the transaction began: it may have waited for others who claimed.
-UPDATE jobs
-   SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), attempt_at = clock_timestamp(),
-       started_at = COALESCE(started_at, clock_timestamp())
- WHERE id = %(id)s AND state = ANY(%(before)s)
-RETURNING *
-
--- requeue_job --
--- A refused attempt did no work: its time does not count.
-UPDATE jobs
-   SET state = 'queued', heartbeat_at = NULL, failures = failures + %(failures)s,
-       refusals = CASE WHEN %(refused)s THEN refusals + 1 ELSE 0 END,
-       worked_s = worked_s + CASE WHEN %(refused)s THEN 0
-                                  ELSE COALESCE(extract(epoch FROM now() - attempt_at)::float8, 0) END
- WHERE id = %(id)s AND state = 'running' AND state = ANY(%(before)s) AND attempt = %(attempt)s
-RETURNING *
 
 -- restart_job --
 -- The user asks for it: what is counted and timed begins anew.
@@ -126,10 +47,6 @@ UPDATE jobs SET cancel_requested = true
  WHERE id = %(id)s AND owner = %(owner)s AND state = 'running'
 RETURNING pg_notify('singscript_cancel', '')
 
--- hold_attempt --
--- Locks the job for a write of this attempt; no row means that the attempt is over.
-SELECT id FROM jobs WHERE id = %(id)s AND attempt = %(attempt)s AND state = 'running' FOR UPDATE
-
 -- append_events --
 WITH job AS (
     UPDATE jobs SET last_seq = last_seq + cardinality(%(kinds)s::text[])
@@ -141,11 +58,6 @@ SELECT job.id, job.base + event.n, job.attempt, event.kind, event.data
   FROM job, unnest(%(kinds)s::text[], %(data)s::jsonb[]) WITH ORDINALITY AS event (kind, data, n)
  ORDER BY event.n
 
--- insert_stages --
-INSERT INTO stages (job_id, attempt, stage, position)
-SELECT %(id)s, %(attempt)s, chain.stage, chain.n - 1
-  FROM unnest(%(stages)s::text[]) WITH ORDINALITY AS chain (stage, n)
-
 -- move_stages --
 UPDATE stages
    SET state = %(state)s,
@@ -153,16 +65,6 @@ UPDATE stages
        finished_at = CASE WHEN %(state)s = 'running' THEN NULL ELSE now() END
  WHERE job_id = %(id)s AND attempt = %(attempt)s AND stage = ANY(%(stages)s) AND state = ANY(%(before)s)
 RETURNING stage, position
-
--- set_stage_engine --
-UPDATE stages SET engine = %(engine)s, model = %(model)s, device = %(device)s
- WHERE job_id = %(id)s AND attempt = %(attempt)s AND stage = %(stage)s
-
--- set_stage_progress --
-UPDATE stages
-   SET done_s = %(done_s)s, total_s = COALESCE(%(total_s)s, total_s),
-       done_bytes = COALESCE(%(done_bytes)s, done_bytes), total_bytes = COALESCE(%(total_bytes)s, total_bytes)
- WHERE job_id = %(id)s AND attempt = %(attempt)s AND stage = %(stage)s
 
 -- set_media --
 -- The job's sound counts for its owner from now on, once: quotas/model.py.
@@ -181,16 +83,6 @@ ON CONFLICT (job_id, name) DO UPDATE
    SET attempt = excluded.attempt, stage = excluded.stage, key = excluded.key,
        media_type = excluded.media_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256,
        levels = excluded.levels, created_at = excluded.created_at
-
--- add_usage --
--- Also for an attempt that is over, and for a job that was deleted: what it has spent is spent. No row when this report
--- was written before.
-INSERT INTO usage (job_id, attempt, number, owner, key_line, stage, engine, model, audio_s, requests, input_tokens,
-                   output_tokens, cost_usd)
-VALUES (%(id)s, %(attempt)s, %(number)s, %(owner)s, %(key_line)s, %(stage)s, %(engine)s, %(model)s, %(audio_s)s, %(requests)s,
-        %(input_tokens)s, %(output_tokens)s, %(cost_usd)s)
-ON CONFLICT DO NOTHING
-RETURNING number
 
 -- sum_usage --
 SELECT engine, model, sum(audio_s) AS audio_s, sum(requests) AS requests,
@@ -320,74 +212,8 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended(%(key)s, 0))
 -- object_gone --
 SELECT removed_at = 'infinity' AS under_way FROM unused_objects WHERE key = %(key)s AND removed_at > %(since)s
 
--- object_gone_since_attempt --
-SELECT unused_objects.removed_at = 'infinity' AS under_way FROM unused_objects, jobs
- WHERE unused_objects.key = %(key)s AND jobs.id = %(id)s AND unused_objects.removed_at > jobs.attempt_at
-
--- due_object --
-SELECT key FROM unused_objects WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
-
--- hold_object --
--- Waits for those who are about to refer to it.
-SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))
-
--- begin_removal --
--- No row when a job or an upload refers to the object.
-UPDATE unused_objects SET removed_at = 'infinity', due_at = now() + make_interval(secs => %(within_s)s)
- WHERE key = %(key)s
-   AND NOT EXISTS (SELECT FROM job_events WHERE kind = 'artifact' AND data->>'key' = %(key)s)
-   AND NOT EXISTS (SELECT FROM jobs WHERE request->'upload'->>'key' = %(key)s)
-   AND NOT EXISTS (SELECT FROM parts WHERE key = %(key)s)
-   AND NOT EXISTS (SELECT FROM uploads WHERE key = %(key)s)
-   AND NOT EXISTS (SELECT FROM upload_parts WHERE key = %(key)s)
-RETURNING due_at
-
--- keep_object --
-UPDATE unused_objects SET due_at = NULL WHERE key = %(key)s
-
--- end_removal --
--- Whoever was storing it may have done so after it was removed.
-UPDATE unused_objects
-   SET removed_at = clock_timestamp(), due_at = CASE WHEN expected_until > now() THEN expected_until END
- WHERE key = %(key)s AND due_at = %(due_at)s
-
--- postpone_removal --
-UPDATE unused_objects SET due_at = now() + make_interval(secs => %(delay_s)s)
- WHERE key = %(key)s AND due_at = %(due_at)s
-
--- forget_objects --
--- Longer ago than any attempt began.
-DELETE FROM unused_objects
- WHERE due_at IS NULL AND (removed_at IS NULL OR removed_at < now() - interval '7 days')
-
--- beat_dispatcher --
-INSERT INTO dispatchers (id) VALUES (%(dispatcher)s)
-ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()
-
--- drop_dispatcher --
-DELETE FROM dispatchers WHERE id = %(dispatcher)s OR heartbeat_at < now() - interval '1 day'
-
 -- count_dispatchers --
 SELECT count(*) AS live FROM dispatchers WHERE heartbeat_at > now() - make_interval(secs => %(lease_s)s)
-
--- beat_jobs --
--- Those that come back are still ours.
-UPDATE jobs SET heartbeat_at = now()
-  FROM unnest(%(ids)s::uuid[], %(attempts)s::int[]) AS mine (id, attempt)
- WHERE jobs.id = mine.id AND jobs.attempt = mine.attempt AND jobs.state = 'running'
-RETURNING jobs.id, jobs.attempt
-
--- cancels_requested --
-SELECT id FROM jobs WHERE id = ANY(%(ids)s) AND cancel_requested
-
--- lost_jobs --
--- Running, and nobody has said so for a lease; save those of the caller, who knows better.
-SELECT * FROM jobs
- WHERE state = 'running' AND heartbeat_at < now() - make_interval(secs => %(lease_s)s)
-   AND (id, attempt) NOT IN (SELECT * FROM unnest(%(own_ids)s::uuid[], %(own_attempts)s::int[]))
- ORDER BY heartbeat_at
- LIMIT 1
-   FOR UPDATE SKIP LOCKED
 
 -- insert_webhook --
 INSERT INTO webhooks (id, job_id, url, secrets)

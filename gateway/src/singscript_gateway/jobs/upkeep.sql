@@ -48,3 +48,39 @@ SELECT key, now() + make_interval(secs => %(within_s)s) FROM unnest(%(keys)s::te
    AND NOT EXISTS (SELECT FROM upload_parts WHERE upload_parts.key = found.key)
  ORDER BY key
 ON CONFLICT (key) DO NOTHING
+
+-- due_object --
+SELECT key FROM unused_objects WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- hold_object --
+-- Waits for those who are about to refer to it.
+SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))
+
+-- begin_removal --
+-- No row when a job or an upload refers to the object.
+UPDATE unused_objects SET removed_at = 'infinity', due_at = now() + make_interval(secs => %(within_s)s)
+ WHERE key = %(key)s
+   AND NOT EXISTS (SELECT FROM job_events WHERE kind = 'artifact' AND data->>'key' = %(key)s)
+   AND NOT EXISTS (SELECT FROM jobs WHERE request->'upload'->>'key' = %(key)s)
+   AND NOT EXISTS (SELECT FROM parts WHERE key = %(key)s)
+   AND NOT EXISTS (SELECT FROM uploads WHERE key = %(key)s)
+   AND NOT EXISTS (SELECT FROM upload_parts WHERE key = %(key)s)
+RETURNING due_at
+
+-- keep_object --
+UPDATE unused_objects SET due_at = NULL WHERE key = %(key)s
+
+-- end_removal --
+-- Whoever was storing it may have done so after it was removed.
+UPDATE unused_objects
+   SET removed_at = clock_timestamp(), due_at = CASE WHEN expected_until > now() THEN expected_until END
+ WHERE key = %(key)s AND due_at = %(due_at)s
+
+-- postpone_removal --
+UPDATE unused_objects SET due_at = now() + make_interval(secs => %(delay_s)s)
+ WHERE key = %(key)s AND due_at = %(due_at)s
+
+-- forget_objects --
+-- Longer ago than any attempt began.
+DELETE FROM unused_objects
+ WHERE due_at IS NULL AND (removed_at IS NULL OR removed_at < now() - interval '7 days')
