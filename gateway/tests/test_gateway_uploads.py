@@ -184,7 +184,7 @@ async def test_whole_upload_becomes_the_object_of_its_content(database_url: str,
         source = {"kind": "upload", "url": None, "file_name": "song.mp3", "size_bytes": len(content)}
         assert made.json()["source"] == source
         # Its parts are not needed any more.
-        await emptied(gateway.app.state.gateway.store, anywhere, "uploads/")
+        await emptied(Upkeep(gateway.app.state.gateway.pool), anywhere, "uploads/")
         assert is_there(anywhere, key_of(content))
 
 

@@ -580,8 +580,8 @@ async def test_load(served: Served, tones: Tones, held: _Held) -> None:
         load = await stub.GetLoad(separator_pb2.GetLoadRequest(), timeout=10)
         assert (load.open_streams, load.queued_segments, load.computing_segments) == (0, 0, 0)
         asked = [asyncio.create_task(ask(address, messages(inline(sound), sound))) for _ in range(3)]
-        load = await load_when(stub, lambda load: load.queued_segments == 5)
-        assert (load.open_streams, load.computing_segments) == (3, 1)
+        load = await load_when(stub, lambda load: (load.queued_segments, load.computing_segments) == (5, 1))
+        assert load.open_streams == 3
         assert not load.HasField("expected_wait")  # nothing was computed yet
         held.go.set()
         for answer in await asyncio.gather(*asked):
