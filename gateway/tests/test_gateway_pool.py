@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from gateway_testing import execute
+from gateway_testing import eventually, execute
 
-from singscript_gateway.database import Pool, make_pool, reading
+from singscript_gateway.database import Pool, make_pool, patiently, reading
 
 
 async def _number(connection: psycopg.AsyncConnection[dict[str, int]]) -> int:
@@ -41,3 +41,23 @@ async def test_a_statement_that_fails_does_not_spoil_the_connection(database_url
                 await connection.execute("SELECT 1 / 0")
         async with pool.connection() as connection:
             assert not connection.autocommit
+
+
+async def test_a_transaction_that_the_server_gave_up_is_done_again(pool: Pool, database_url: str) -> None:
+    """As after a connection that was held for long in the middle of it: nothing of it is written, no job is lost."""
+    tries: list[int] = []
+
+    async def act() -> list[int]:
+        async with pool.connection() as connection:
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '10ms'")
+            tries.append(await _number(connection))
+            if len(tries) == 1:
+                await eventually(lambda: has_gone(tries[0]), "the server ends the connection")
+            await connection.execute("SELECT 1")
+            return tries
+
+    async def has_gone(number: int) -> bool:
+        return not await execute(database_url, f"SELECT 1 FROM pg_stat_activity WHERE pid = {number}")
+
+    first, second = await patiently(act)
+    assert first != second

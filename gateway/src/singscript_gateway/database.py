@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -36,9 +36,25 @@ CONNECTION_PARAMETERS: dict[str, str | int] = {
 }
 
 
+class _Pool(AsyncConnectionPool[psycopg.AsyncConnection[Any]]):
+    """One that says of all that passes what it says of a server that is away: psycopg.OperationalError."""
+
+    @asynccontextmanager
+    async def connection(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  (as the pool has it)
+    ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        try:
+            async with super().connection(timeout) as connection:
+                yield connection
+        except psycopg.errors.IdleInTransactionSessionTimeout as error:
+            # Of psycopg's InternalErrors; here it means that this process or its network stood still for long.
+            raise psycopg.OperationalError(str(error)) from error
+
+
 def make_pool(database_url: str, max_size: int = 10) -> Pool:
     """A pool, still closed, whose connections are checked before use, so that a restarted server goes unnoticed."""
-    pool = AsyncConnectionPool(
+    pool = _Pool(
         database_url,
         kwargs={**CONNECTION_PARAMETERS, "row_factory": dict_row},
         min_size=1,
