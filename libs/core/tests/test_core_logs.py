@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from singscript_core import logs
@@ -109,3 +110,13 @@ def test_the_level_is_kept_and_a_second_set_up_replaces_the_first(capsys: pytest
     logging.error("once")
     (entry,) = logged(capsys)
     assert (entry["service"], entry["message"]) == ("second", "once")
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+def test_signed_addresses_are_not_logged(capsys: pytest.CaptureFixture[str], level: str) -> None:
+    logs.set_up_logging("transcriber", level)
+    nowhere = httpx.MockTransport(lambda request: httpx.Response(200))
+    with httpx.Client(transport=nowhere) as client:
+        client.get("https://files.test/weights?X-Amz-Signature=secret")
+    logging.info("got them")
+    assert [line["message"] for line in logged(capsys)] == ["got them"]

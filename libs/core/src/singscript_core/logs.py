@@ -19,6 +19,8 @@ _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", 
 
 # Errors of these say in further lines what they were given: whole rows of a database, whole requests.
 _TALKATIVE = ("psycopg", "pydantic_core", "pydantic", "fastapi")
+# They say of each request its whole address, which with a store of files is one that lets anybody in.
+_TELL_ADDRESSES = ("httpx", "httpcore")
 
 
 class JsonFormatter(logging.Formatter):
@@ -84,3 +86,5 @@ def set_up_logging(service: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _TELL_ADDRESSES:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
