@@ -111,8 +111,10 @@ def _infer(request: openvino.InferRequest, inputs: list[Planes]) -> None:
     """
     request.start_async(inputs, share_inputs=True)
     try:
-        while not request.wait_for(_CHECK_MS):
+        while True:
             stopping.check()
+            if request.wait_for(_CHECK_MS):
+                return
     except Cancelled:
         request.cancel()  # it ends behind the layer that is computed now
         with suppress(RuntimeError):  # by which it says that it was cancelled
