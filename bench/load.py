@@ -52,8 +52,8 @@ from singscript_storage import FolderStore
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
-# Files of tests are imported without their folder on the path.
-sys.path.append(str(ROOT / "gateway" / "tests"))
+# What tests share is no package.
+sys.path.append(str(ROOT / "tests" / "support"))
 
 from gateway_testing import (  # noqa: E402  (of the path above)
     Processes,

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from gateway_testing import api_settings, client_of, execute, link
+from gateway_testing import bearer, execute, link
 
 from singscript_gateway.auth.keys import id_of
 from singscript_gateway.auth.model import SCOPES, Scope
 from singscript_gateway.auth.store import AccountStore
-from singscript_gateway.database import Pool
 from singscript_gateway.jobs.store import JobStore
-from singscript_storage import FolderStore
 
 NO_KEY = "0" * 12
-
-
-@pytest.fixture
-def accounts(pool: Pool) -> AccountStore:
-    return AccountStore(pool)
-
-
-@pytest.fixture
-async def gateway(database_url: str, objects: FolderStore) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, with keys."""
-    async with client_of(api_settings(database_url, auth="keys"), objects) as client:
-        yield client
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 async def user_with(accounts: AccountStore, user: str, *scopes: Scope, ends_at: datetime | None = None) -> str:

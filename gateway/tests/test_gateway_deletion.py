@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-import s3server
 from gateway_testing import (
     Processes,
     Response,
@@ -25,7 +24,6 @@ from gateway_testing import (
     serving,
     whole_song,
 )
-from minio import Minio
 from psycopg.types.json import Jsonb
 from singscript.aligner.v1.aligner_pb2 import AlignRequest
 
@@ -39,7 +37,7 @@ from singscript_gateway.jobs.store import JobStore
 from singscript_gateway.jobs.transaction import ObjectRemoved
 from singscript_gateway.jobs.updates import Update
 from singscript_gateway.jobs.upkeep import Upkeep
-from singscript_storage import FolderStore, ObjectNotFound, ObjectStore, S3Store, StorageUnavailable
+from singscript_storage import FolderStore, ObjectNotFound, ObjectStore, StorageUnavailable
 
 STEM = "separate/song/vocals.flac"
 WORDS = "align/song/words.json"
@@ -94,22 +92,6 @@ async def remembered(url: str) -> list[Any]:
 
 async def make_due(url: str) -> None:
     await execute(url, "UPDATE unused_objects SET due_at = now() - interval '1 s' WHERE due_at IS NOT NULL")
-
-
-@pytest.fixture(scope="module")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with s3server.running(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture(params=["folder", "s3"])
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    if request.param == "folder":
-        return FolderStore(tmp_path / "storage")
-    server = request.getfixturevalue("s3_server")
-    keys = {"access_key": server.access_key, "secret_key": server.secret_key, "secure": False}
-    Minio(server.endpoint, **keys, region=server.region).make_bucket("deletion")
-    return S3Store(server.endpoint, bucket="deletion", **keys)
 
 
 async def test_deleted_job_goes_with_all_that_is_its_own(

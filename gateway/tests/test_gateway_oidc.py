@@ -13,7 +13,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway_issuer import AUDIENCE, EC, EC_JWK, ED, RSA, SMALL, STRANGERS, LocalIssuer, issuing
-from gateway_testing import NOBODY, api_settings, client_of, eventually, execute, free_address
+from gateway_testing import NOBODY, api_settings, bearer, client_of, eventually, execute, free_address
 from jwt.algorithms import HMACAlgorithm
 from pydantic import ValidationError
 
@@ -42,10 +42,6 @@ async def gateway_of(url: str, database_url: str, objects: FolderStore) -> Async
 async def gateway(database_url: str, objects: FolderStore, issuer: LocalIssuer) -> AsyncIterator[httpx.AsyncClient]:
     async with gateway_of(issuer.url, database_url, objects) as client:
         yield client
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 async def asked(gateway: httpx.AsyncClient, token: str) -> tuple[int, str]:

@@ -30,6 +30,7 @@ from gateway_testing import (
     execute,
     free_address,
     is_up,
+    key_of,
     line,
     link,
     media,
@@ -54,7 +55,7 @@ from singscript.transcriber.v1 import transcriber_pb2
 from singscript_gateway.api.server import make_app
 from singscript_gateway.auth.authenticator import Authenticator
 from singscript_gateway.auth.keys import id_of
-from singscript_gateway.auth.model import LOCAL_OWNER, SCOPES, Principal, Scope
+from singscript_gateway.auth.model import LOCAL_OWNER, Principal
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import Pool
 from singscript_gateway.jobs import listen, watching
@@ -112,19 +113,8 @@ async def keyed(database_url: str, objects: FolderStore) -> AsyncIterator[Replic
         yield replica
 
 
-@pytest.fixture
-def accounts(pool: Pool) -> AccountStore:
-    return AccountStore(pool)
-
-
 def bearer(key: str) -> Metadata:
     return (("authorization", f"Bearer {key}"),)
-
-
-async def key_of(accounts: AccountStore, user: str, *scopes: Scope) -> str:
-    if user not in {one.id for one in await accounts.list_users(before=None, limit=100)}:
-        await accounts.add_user(user, user, by=None)
-    return (await accounts.add_key(user, "test", scopes or SCOPES, None, by=None))[1]
 
 
 @dataclass

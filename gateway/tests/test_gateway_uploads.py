@@ -7,7 +7,7 @@ import base64
 import hashlib
 import random
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,41 +16,22 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-import s3server
 from fastapi import FastAPI
 from gateway_testing import NOBODY, Processes, api_settings, eventually, execute, free_address, is_up
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from minio import Minio
 from tusclient.client import TusClient
 
 from singscript_gateway.api.removal import Remover
 from singscript_gateway.api.server import make_app
 from singscript_gateway.jobs.upkeep import Upkeep
 from singscript_gateway.uploads import intake
-from singscript_storage import FolderStore, ObjectNotFound, ObjectStore, S3Store, StorageUnavailable, artifact_key
+from singscript_storage import FolderStore, ObjectNotFound, ObjectStore, StorageUnavailable, artifact_key
 
 TUS = {"Tus-Resumable": "1.0.0"}
 BYTES = TUS | {"Content-Type": "application/offset+octet-stream"}
 # So that small files have several parts.
 PART_BYTES = 1000
-
-
-@pytest.fixture(scope="module")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with s3server.running(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture(params=["folder", "s3"])
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    if request.param == "folder":
-        return FolderStore(tmp_path / "storage")
-    server = request.getfixturevalue("s3_server")
-    keys = {"access_key": server.access_key, "secret_key": server.secret_key, "secure": False}
-    bucket = f"test-{uuid4().hex}"
-    Minio(server.endpoint, **keys, region=server.region).make_bucket(bucket)
-    return S3Store(server.endpoint, bucket=bucket, **keys)
 
 
 @dataclass(frozen=True)

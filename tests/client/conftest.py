@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-
-# Test files are imported without their folder on the path.
-sys.path.append(str(Path(__file__).resolve().parents[2] / "gateway" / "tests"))
-
+from gateway_fixtures import *  # noqa: F403  (pytest finds them by their names here)
 from gateway_testing import NOBODY, Processes, api_settings, free_address, is_up
 from scripted_gateway import System, scripted, served
 
 from singscript_client import Client
 from singscript_storage import FolderStore
-
-_PATH = Path(__file__).resolve().parents[2] / "gateway" / "tests" / "conftest.py"
-_spec = importlib.util.spec_from_file_location("gateway_conftest", _PATH)
-assert _spec and _spec.loader
-_gateway = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = _gateway
-_spec.loader.exec_module(_gateway)
-
-postgres = _gateway.postgres
-template = _gateway.template
-database_url = _gateway.database_url
-pool = _gateway.pool
-store = _gateway.store
-queue = _gateway.queue
-objects = _gateway.objects
-processes = _gateway.processes
 
 
 @pytest.fixture

@@ -16,59 +16,23 @@ import pytest
 from gateway_testing import (
     NOBODY,
     Processes,
-    api_settings,
-    client_of,
+    administer,
+    bearer,
     eventually,
     execute,
     free_address,
     is_up,
+    key_of,
     link,
 )
 
 from singscript_gateway.auth import authenticator
 from singscript_gateway.auth.keys import digest, id_of
-from singscript_gateway.auth.model import SCOPES, Scope
+from singscript_gateway.auth.model import SCOPES
 from singscript_gateway.auth.refusals import Unauthenticated
 from singscript_gateway.auth.store import AccountStore
-from singscript_gateway.database import Pool
 from singscript_gateway.jobs import watching
 from singscript_gateway.jobs.store import JobStore
-from singscript_storage import FolderStore
-
-
-@pytest.fixture
-def accounts(pool: Pool) -> AccountStore:
-    return AccountStore(pool)
-
-
-@pytest.fixture
-async def gateway(database_url: str, objects: FolderStore) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, with keys."""
-    async with client_of(api_settings(database_url, auth="keys"), objects) as client:
-        yield client
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
-
-
-async def key_of(accounts: AccountStore, user: str, *scopes: Scope) -> str:
-    """A new key of a user, who is made where there is none."""
-    if user not in {one.id for one in await accounts.list_users(before=None, limit=100)}:
-        await accounts.add_user(user, user, by=None)
-    return (await accounts.add_key(user, "test", scopes or SCOPES, None, by=None))[1]
-
-
-def administer(processes: Processes, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "singscript_gateway", *arguments],
-        env=processes.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == code, done.stderr
-    return done
 
 
 async def test_r41_the_first_key_comes_from_the_command(processes: Processes, gateway: httpx.AsyncClient) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,14 +12,24 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_testing import NOBODY, Processes, claim_of, eventually, execute, free_address, is_up, link
+from gateway_testing import (
+    NOBODY,
+    Processes,
+    administer,
+    claim_of,
+    eventually,
+    execute,
+    free_address,
+    is_up,
+    key_of,
+    link,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from singscript_gateway.auth import audit
 from singscript_gateway.auth.keys import id_of
-from singscript_gateway.auth.model import SCOPES, Scope
 from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.database import Pool
 from singscript_gateway.jobs.model import JobRequest, Upload
@@ -45,20 +53,8 @@ NOBODYS_LIMITS = Limits()
 
 
 @pytest.fixture
-def accounts(pool: Pool) -> AccountStore:
-    return AccountStore(pool)
-
-
-@pytest.fixture
 def quotas(pool: Pool) -> QuotaStore:
     return QuotaStore(pool, NOBODYS_LIMITS)
-
-
-async def key_of(accounts: AccountStore, user: str, *scopes: Scope) -> str:
-    """A new key of a user, who is made where there is none."""
-    if user not in {one.id for one in await accounts.list_users(before=None, limit=100)}:
-        await accounts.add_user(user, user, by=None)
-    return (await accounts.add_key(user, "test", scopes or SCOPES, None, by=None))[1]
 
 
 @dataclass
@@ -470,18 +466,6 @@ async def test_r43_what_counts_for_no_limit_is_forgotten(
     await execute(database_url, "UPDATE quota_uses SET at = at - interval '49 hours' WHERE amount = 5")
     await upkeep.drop_old_uses()
     assert await execute(database_url, "SELECT amount FROM quota_uses") == [(6.0,)]
-
-
-def administer(processes: Processes, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "singscript_gateway", *arguments],
-        env=processes.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == code, done.stderr
-    return done
 
 
 def test_r43_the_command(processes: Processes) -> None:

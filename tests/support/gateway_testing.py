@@ -23,7 +23,8 @@ from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_core.settings import ServiceSettings
 from singscript_gateway.api.server import make_app
-from singscript_gateway.auth.model import LOCAL_OWNER
+from singscript_gateway.auth.model import LOCAL_OWNER, SCOPES, Scope
+from singscript_gateway.auth.store import AccountStore
 from singscript_gateway.jobs.model import Event, Job, JobRequest
 from singscript_gateway.jobs.queue import Claim, JobQueue
 from singscript_gateway.jobs.states import JobState
@@ -322,3 +323,27 @@ def whole_song(objects: FolderStore, folder: Path, content: bytes = WORDS) -> Sc
         yield progress(STAGES[3], 2.0, finished=True)
 
     return script
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def key_of(accounts: AccountStore, user: str, *scopes: Scope) -> str:
+    """A new key of a user, who is made where there is none; with all scopes, where none is named."""
+    if user not in {one.id for one in await accounts.list_users(before=None, limit=100)}:
+        await accounts.add_user(user, user, by=None)
+    return (await accounts.add_key(user, "test", scopes or SCOPES, None, by=None))[1]
+
+
+def administer(processes: Processes, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """The command of operators; it ends with `code`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "singscript_gateway", *arguments],
+        env=processes.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    return done
