@@ -33,7 +33,7 @@ test: $(INSTALLED)  ## all tests
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
 
 chaos: $(INSTALLED)  ## break whole systems in every way that is known, for up to 15 minutes
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m 'chaos or not chaos' tests/chaos
+	@$(BIN)/python -m pytest -n 4 --dist loadgroup -m "chaos or not chaos" tests/chaos
 
 check: $(INSTALLED)  ## lint, types, import rules, contracts, migrations, settings page
 	$(BIN)/ruff check

@@ -26,8 +26,8 @@ def rig() -> Iterator[Rig]:
 
 
 @pytest.fixture(scope="module")
-def minute(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """More than a minute: there must be something before the kill, and behind it."""
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Longer than that of the others: there must be something before the kill, and behind it."""
     return chaos.song(tmp_path_factory.mktemp("chaos") / "song.flac", LENGTH_S)
 
 

@@ -21,15 +21,13 @@ QUICK = {("separator", "separate"), ("everyone", "transcribe")}
 
 
 def cases() -> list[object]:
-    """Each victim's cases share a system, those of the quick part another one."""
+    """Those of the quick part share a system."""
     return [
         pytest.param(
             victim,
             stage,
             id=f"{victim}-{stage}",
-            marks=[pytest.mark.xdist_group("chaos-r20")]
-            if (victim, stage) in QUICK
-            else [pytest.mark.xdist_group(f"chaos-r20-{victim}"), pytest.mark.chaos],
+            marks=[pytest.mark.xdist_group("chaos-r20")] if (victim, stage) in QUICK else [pytest.mark.chaos],
         )
         for victim in VICTIMS
         for stage in STAGES
@@ -55,7 +53,6 @@ def test_r20_a_kill_costs_an_attempt_and_not_the_job(
 @pytest.mark.chaos
 @pytest.mark.parametrize("victim", ["gateway", "postgres"])
 @pytest.mark.timeout(400)
-@pytest.mark.xdist_group("chaos-r20-around")
 def test_r20_who_computes_nothing_is_killed_in_every_stage_and_costs_nothing(
     rig: Rig, undisturbed: Result, another: Path, victim: str
 ) -> None:

@@ -15,12 +15,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 @pytest.mark.parametrize(
     ("victim", "stage"),
-    [
-        pytest.param("downloader", "download", marks=pytest.mark.xdist_group("chaos-r23-0")),
-        pytest.param("separator", "separate", marks=pytest.mark.xdist_group("chaos-r23-0")),
-        pytest.param("transcriber", "transcribe", marks=pytest.mark.xdist_group("chaos-r23-1")),
-        pytest.param("aligner", "align", marks=pytest.mark.xdist_group("chaos-r23-1")),
-    ],
+    [("downloader", "download"), ("separator", "separate"), ("transcriber", "transcribe"), ("aligner", "align")],
 )
 def test_r23_a_frozen_service(rig: Rig, undisturbed: Result, another: Path, victim: str, stage: str) -> None:
     rig.ready()
@@ -44,7 +39,6 @@ def test_r23_a_frozen_service(rig: Rig, undisturbed: Result, another: Path, vict
     assert rig.process(victim).pid == pid, "it was the same process"
 
 
-@pytest.mark.xdist_group("chaos-r23-0")
 def test_r23_a_frozen_gateway_is_late_and_nothing_more(rig: Rig, undisturbed: Result, another: Path) -> None:
     rig.ready()
     pid = rig.process("gateway").pid

@@ -12,7 +12,7 @@ from chaos import SERVICES, Once, Rig
 from singscript.separator.v1 import separator_pb2, separator_pb2_grpc
 from singscript.transcriber.v1 import transcriber_pb2, transcriber_pb2_grpc
 
-pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r26"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 ROUNDS = 3
 

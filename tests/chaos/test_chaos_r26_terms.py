@@ -9,7 +9,7 @@ import pytest
 from chaos import SERVICES, Once, Result, Rig
 
 VICTIMS = [*SERVICES, "dispatcher", "gateway", "postgres"]
-pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r26"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("victim", VICTIMS)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from chaos import Event, Once, Result, Rig
 
-pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r28"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 
 def flip(rig: Rig, artifact: Event) -> None:

@@ -17,7 +17,7 @@ from singscript.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 
 from singscript_standalone.processes import free_port
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r29"), pytest.mark.timeout(600)]
 
 HERE = "127.0.0.1"
 

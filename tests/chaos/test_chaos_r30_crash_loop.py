@@ -8,7 +8,7 @@ import chaos
 import pytest
 from chaos import Event, Result, Rig
 
-pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos-r30"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("victim", ["separator", "dispatcher"])

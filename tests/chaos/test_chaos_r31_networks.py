@@ -31,6 +31,13 @@ class Network:
 
 
 @pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    """One whose processes get other addresses of each other."""
+    with chaos.rig() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
 def network(rig: Rig) -> Iterator[Network]:
     """Dispatcher to aligner, dispatcher to Postgres, gateway to Postgres."""
     url = rig.child("dispatcher").environment["SINGSCRIPT_DATABASE_URL"]

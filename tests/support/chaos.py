@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ QUICK = {
     "SINGSCRIPT_SWEEP_S": "0.5",
     "SINGSCRIPT_RETRY_BASE_S": "4",
     "SINGSCRIPT_RETRY_CAP_S": "8",
+    # Several of these systems share a machine; threads that wait for each other would take much of it.
+    "OMP_NUM_THREADS": "1",
 }
 
 
@@ -72,12 +74,11 @@ class Rig:
     system: System
     folder: Path
     http: httpx.Client
-    added: list[Child] = field(default_factory=list)
 
     # -- processes
 
     def child(self, name: str) -> Child:
-        return next(c for c in (*self.system.children, *self.added) if c.name == name)
+        return next(child for child in self.system.children if child.name == name)
 
     def process(self, name: str) -> subprocess.Popen[bytes]:
         process = self.child(name).process
@@ -123,15 +124,16 @@ class Rig:
         eventually(lambda: self.process(name).pid != process.pid, f"the {name} is started again")
         self.ready()
 
-    def add(self, name: str, like: str, **environment: str) -> Child:
-        """One more process like another one, which nobody starts again."""
+    @contextmanager
+    def one_more(self, like: str) -> Iterator[Child]:
+        """A second process of a kind, which nobody starts again."""
         model = self.child(like)
-        added = replace(
-            model, name=name, environment=model.environment | environment, log=model.log.with_name(f"{name}.log")
-        )
-        added.start()
-        self.added.append(added)
-        return added
+        second = replace(model, name=f"second {like}", log=model.log.with_name(f"second-{like}.log"))
+        second.start()
+        try:
+            yield second
+        finally:
+            stop_in_order([second])
 
     def ready(self) -> None:
         """Waits until the whole system is."""
@@ -270,6 +272,8 @@ def computes(stage: str) -> Callable[[Event], bool]:
                 return event.kind == "segment"
             case "align":  # the last words are still to be placed
                 return event.is_stage("transcribe", "succeeded")
+            case "download":  # soon all of a short song is on its way
+                return event.is_stage("download", "running")
             case _:
                 progress = event.kind == "progress" and event.data["stage"] == stage
                 return progress and not event.data["finished"] and bool(event.data["done_s"])
@@ -287,11 +291,7 @@ def rig(**settings: str) -> Iterator[Rig]:
         with running(folder, extra=with_test_models(folder) | QUICK | settings) as system:
             system.supervisor.max_restarts = 1000
             with httpx.Client(base_url=system.url, timeout=30, trust_env=False) as http:
-                made = Rig(system, folder, http)
-                try:
-                    yield made
-                finally:
-                    stop_in_order(made.added)
+                yield Rig(system, folder, http)
 
 
 def song(path: Path, duration_s: float) -> Path:
