@@ -1,4 +1,4 @@
-"""Resumable uploads: cut anywhere, on any replica, by any client; and the jobs that are made of them."""
+"""R48: resumable uploads, cut anywhere, on any replica, by any client; and the jobs that are made of them."""
 
 from __future__ import annotations
 
