@@ -120,6 +120,11 @@ class Song:
             await self._pause(call, "transcribe")
             yield progress(TRANSCRIBE, 2.0, finished=True)
             yield engine(ALIGN, "sphinx")
+            if request.config.parts:
+                yield resumed(ALIGN, 120.0)
+            else:
+                yield part(ALIGN, 0, self.put(f"align/p/{call}").key)
+            await self._pause(call, "files")
             yield artifact(ALIGN, self.put(f"align/{call}/words.json", b"{}"))
             yield progress(ALIGN, 2.0, finished=True)
 
@@ -180,6 +185,20 @@ async def test_r20_parts_go_to_the_next_attempt_and_are_dropped_when_they_are_ne
     # Those of the separation are not needed beside its stems; those of the words serve the next job.
     assert {(await upkeep.begin_removal()).key for _ in range(2)} == {"separate/p/0", "separate/p/1"}  # pyright: ignore[reportOptionalMemberAccess]  (fails here if there is none)
     assert await upkeep.begin_removal() is None
+
+
+async def test_r20_what_was_aligned_is_not_aligned_again(
+    store: JobStore, processes: Processes, objects: FolderStore, tmp_path: Path
+) -> None:
+    song = Song(objects, tmp_path)
+    song.stop = refuse((1, "files"))
+    async with serving(song.script) as aligner:
+        processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
+        job = await ended(store, await store.create(upload(), LOCAL_OWNER))
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+    assert all(call.keep_parts for call in song.calls)
+    assert [keys(call.parts) for call in song.calls] == [[], ["align/p/1"]]
+    assert (await reused(store, job))[-1] == ("align", "succeeded", False, 120.0)
 
 
 async def test_parts_behind_one_that_is_made_anew_are_void(store: JobStore, processes: Processes) -> None:
@@ -266,21 +285,24 @@ async def test_the_same_work_is_done_once_for_many_jobs(
     async with serving(song.script) as aligner:
         processes.start("dispatcher", SINGSCRIPT_ALIGNER=aligner.address)
         first = await ended(store, await store.create(upload("first.mp3"), LOCAL_OWNER))
-        second = await ended(store, await store.create(upload("second.mp3", lyrics="Other words"), LOCAL_OWNER))
+        second = await ended(store, await store.create(upload("second.mp3", formats=["vtt"]), LOCAL_OWNER))
         assert await store.delete(first.id, LOCAL_OWNER)
         third = await ended(store, await store.create(upload("third.mp3", language="en"), LOCAL_OWNER))
         anew = await ended(store, await store.create(upload(reuse=False), LOCAL_OWNER))
         mp3 = await ended(store, await store.create(upload(stem_format="wav"), LOCAL_OWNER))
-    assert sources(song) == ["separate", "stems", "stems", "separate", "separate"]
-    assert [len(call.transcribe.parts) for call in song.calls] == [0, 2, 0, 0, 0]
+        known = await ended(store, await store.create(upload(lyrics="Words that are known"), LOCAL_OWNER))
+    assert sources(song) == ["separate", "stems", "stems", "separate", "separate", "stems"]
+    assert [len(call.transcribe.parts) for call in song.calls] == [0, 2, 0, 0, 0, 2]
     # They may be old.
-    assert [call.transcribe.recheck_engines for call in song.calls] == [False, True, False, False, False]
+    assert [call.transcribe.recheck_engines for call in song.calls] == [False, True, False, False, False, True]
+    assert [keys(call.parts) for call in song.calls] == [[], ["align/p/1"], [], [], [], []]
     assert await reused(store, second) == [
         ("download", "skipped", True, None),
         ("separate", "skipped", True, None),
         ("transcribe", "succeeded", False, 120.0),
-        ("align", "succeeded", False, None),
+        ("align", "succeeded", False, 120.0),
     ]
+    assert (await reused(store, known))[-1] == ("align", "succeeded", False, None), "of other lyrics"
     # Each calls the sound as its own user did.
     assert [(j.media or {})["title"] for j in (second, third, anew, mp3)] == ["second", "third", "a", "a"]
     stages, _, artifacts, _ = await store.details(third)
@@ -318,7 +340,7 @@ async def test_a_link_whose_sound_is_known_goes_on_from_there(
         ("download", "succeeded", False, None),
         ("separate", "skipped", True, None),
         ("transcribe", "succeeded", False, 120.0),
-        ("align", "succeeded", False, None),
+        ("align", "succeeded", False, 120.0),
     ]
     assert (job.media or {})["title"] == "From tags"
 

@@ -1,8 +1,9 @@
 """What is kept of a job's work, and of the same work of other jobs, so that nothing is computed twice.
 
 An attempt goes on from the deepest that is stored: all stems of a separation, else the parts of one; the parts of a
-transcription; the original behind a link. Results of the owner's other jobs (with `Transaction.shared` everybody's) are
-used where sound and parameters are the same; while another job computes just these, a job waits for it.
+transcription, and that of an alignment; the original behind a link. Results of the owner's other jobs (with
+`Transaction.shared` everybody's) are used where sound and parameters are the same; while another job computes just
+these, a job waits for it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from singscript_storage import artifact_key
 
 _SEPARATE = ("separator_engines", "separator_model", "stems", "stem_format")
 _TRANSCRIBE = ("transcriber_engines", "transcriber_model", "language", "task", "prompt", "hot_words", "listen")
+_ALIGN = ("aligner_engines", "lyrics", "lookup")
+# Whose parts serve other jobs, too.
+_SHARED = ("transcribe", "align")
 
 
 def content_of(sha256: str) -> str:
@@ -43,7 +47,9 @@ def work_keys(source: str, request: JobRequest) -> dict[str, str]:
     """What each stage has to do, as a digest: equal work on an equal source has an equal key."""
     separate = {"source": source} | request.model_dump(mode="json", include=set(_SEPARATE))
     transcribe = separate | request.model_dump(mode="json", include=set(_TRANSCRIBE))
-    return {"separate": _digest("separate", separate), "transcribe": _digest("transcribe", transcribe)}
+    align = transcribe | request.model_dump(mode="json", include=set(_ALIGN))
+    asked = {"separate": separate, "transcribe": transcribe, "align": align}
+    return {stage: _digest(stage, asked[stage]) for stage in asked}
 
 
 def _digest(stage: str, asked: Mapping[str, object]) -> str:
@@ -86,7 +92,7 @@ async def same_work_under_way(tx: Transaction, job: Job) -> bool:
 
 async def look_elsewhere(tx: Transaction, job: Job) -> Kept | None:
     """As `find`, in the middle of an attempt that has just got its original; None where nothing was done elsewhere."""
-    own = await _parts(tx, job, "transcribe")
+    own = {stage: await _parts(tx, job, stage) for stage in _SHARED}
     kept = await find(tx, job)
     if kept.separated:
         # The download is this job's own.
@@ -98,7 +104,7 @@ async def look_elsewhere(tx: Transaction, job: Job) -> Kept | None:
         await take_over(tx, job, kept.separated.model_copy(update={"stages": theirs, "warnings": warnings}))
         said = {"stages": ours + theirs, "warnings": downloaded.warnings + warnings}
         return kept.model_copy(update={"separated": kept.separated.model_copy(update=said)})
-    return kept if kept.parts["transcribe"] != own else None
+    return kept if any(kept.parts[stage] != own[stage] for stage in _SHARED) else None
 
 
 async def take_over(tx: Transaction, job: Job, separated: Separated) -> None:
@@ -144,13 +150,16 @@ async def _with_others(tx: Transaction, job: Job, kept: Kept, keys: dict[str, st
     """Adds what other jobs have done of the same work, where this one has done none of it."""
     if not job.request.reuse:
         return kept
-    if not kept.parts["transcribe"]:
-        source = await tx.first("transcription_elsewhere", key=keys["transcribe"], **_others(tx, job))
+    for stage in _SHARED:
+        if kept.parts[stage]:
+            continue
+        source = await tx.first("parts_elsewhere", stage=stage, key=keys[stage], **_others(tx, job))
         if source:
-            await tx.run("share_parts", source=source["id"], stage="transcribe")
-            await tx.run("copy_parts", id=job.id, source=source["id"], stage="transcribe")
-            parts = kept.parts | {"transcribe": await _parts(tx, job, "transcribe")}
-            kept = kept.model_copy(update={"parts": parts, "words_of_another_job": True})
+            await tx.run("share_parts", source=source["id"], stage=stage)
+            await tx.run("copy_parts", id=job.id, source=source["id"], stage=stage)
+            parts = kept.parts | {stage: await _parts(tx, job, stage)}
+            theirs = kept.words_of_another_job or stage == "transcribe"
+            kept = kept.model_copy(update={"parts": parts, "words_of_another_job": theirs})
     if not kept.separated:
         kept = kept.model_copy(update={"separated": await _separation_elsewhere(tx, job, keys["separate"])})
     return kept

@@ -93,15 +93,15 @@ SELECT jobs.*, stages.attempt AS done_by
  LIMIT 5
    FOR KEY SHARE OF jobs
 
--- transcription_elsewhere --
--- Whether its engine is still the one to ask is found out by the transcriber.
+-- parts_elsewhere --
+-- Whether its engine is still the one to ask is found out by the service.
 SELECT jobs.id
   FROM work
   JOIN jobs ON jobs.id = work.job_id
-  JOIN stages ON stages.job_id = jobs.id AND stages.stage = 'transcribe' AND stages.state = 'succeeded'
- WHERE work.stage = 'transcribe' AND work.key = %(key)s AND work.job_id <> %(id)s
+  JOIN stages ON stages.job_id = jobs.id AND stages.stage = work.stage AND stages.state = 'succeeded'
+ WHERE work.stage = %(stage)s AND work.key = %(key)s AND work.job_id <> %(id)s
    AND (%(shared)s OR jobs.owner = %(owner)s)
-   AND EXISTS (SELECT FROM parts WHERE parts.job_id = jobs.id AND parts.stage = 'transcribe')
+   AND EXISTS (SELECT FROM parts WHERE parts.job_id = jobs.id AND parts.stage = work.stage)
  ORDER BY stages.finished_at DESC
  LIMIT 1
    FOR KEY SHARE OF jobs

@@ -17,7 +17,7 @@ STAGES = ("download", "separate", "transcribe", "align")
 # What an attempt leaves out that goes on from stems.
 STAGES_OF_STEMS = STAGES[:2]
 # Those that store unfinished work in parts.
-PARTED = ("separate", "transcribe")
+PARTED = ("separate", "transcribe", "align")
 _SERVICE_STAGES = {
     "downloader": "download",
     "separator": "separate",

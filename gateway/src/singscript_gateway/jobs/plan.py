@@ -61,6 +61,8 @@ def plan(request: JobRequest, kept: Kept | None = None) -> aligner_pb2.AlignRequ
         engines=request.aligner_engines,
         formats=[format_of(name) for name in request.formats],
         render=options_of(request.karaoke),
+        keep_parts=True,
+        parts=_objects(kept, "align"),
     )
     if request.lookup:
         align.lookup.CopyFrom(aligner_pb2.LyricsLookup(artist=request.lookup.artist, title=request.lookup.title))

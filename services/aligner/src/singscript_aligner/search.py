@@ -33,6 +33,7 @@ class Engines:
 
     Attributes:
         searched: whether any engine was able to search.
+        failed: whether one that could be used failed on a part of the sound.
     """
 
     def __init__(self, engines: Sequence[Engine], language: str) -> None:
@@ -42,6 +43,11 @@ class Engines:
         self._announced: set[str] = set()
         self._passed_over: set[str] = set()
         self.searched = False
+        self.failed = False
+
+    def usable(self) -> list[tuple[str, str]]:
+        """Name and model of each engine that can be used here, best first."""
+        return [(engine.name, engine.model) for engine in self._engines if not self._problem(engine)]
 
     def align(self, samples: NDArray[np.float32], lines: Sequence[Sequence[str]], language: str) -> Search:
         """What the engines find: the next one is asked where the ones before did not find nearly all words.
@@ -75,6 +81,7 @@ class Engines:
                 except (EngineUnavailable, RuntimeError, ValueError, MemoryError):
                     # What the engines and their libraries raise; another engine may still serve.
                     log.exception("engine %s failed on a window", engine.name)
+                    self.failed = True
                     problem = "It failed on a part of the sound; the log of the aligner has the details."
                 else:
                     self.searched = True

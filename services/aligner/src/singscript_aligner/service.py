@@ -7,7 +7,7 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,7 @@ from singscript.media.v1 import media_pb2
 from singscript.transcriber.v1 import transcriber_pb2
 
 from singscript_aligner import sources
-from singscript_aligner.align import Item, align_heard, align_lyrics
+from singscript_aligner.align import Item, Out, align_heard, align_lyrics
 from singscript_aligner.choice import EngineChoice
 from singscript_aligner.contract import (
     line_message,
@@ -31,6 +31,7 @@ from singscript_aligner.contract import (
     read_sheet,
     unmatched_message,
 )
+from singscript_aligner.kept import aligned
 from singscript_aligner.lookup import LookupDisabled, LookupFailed, LyricsNotFound, look_up
 from singscript_aligner.lyrics.reading import LyricLine, read_lyrics
 from singscript_aligner.record import Record
@@ -41,7 +42,7 @@ from singscript_aligner.spool import Spool
 from singscript_aligner.subtitles import Format, Options, render
 from singscript_aligner.words import Line, Unlisted, Unsung
 from singscript_core.errors import InvalidInput
-from singscript_core.events import Progress, StageEvent, Stored, Warned
+from singscript_core.events import PartStored, Progress, Resumed, StageEvent, Stored, Warned
 from singscript_egress.addresses import AllowList
 from singscript_serving.bridge import Relay, run_engine
 from singscript_serving.events import to_proto
@@ -169,12 +170,21 @@ class _Servicer(aligner_pb2_grpc.AlignerServiceServicer):
         engines = Engines([] if translated else self._choice.engines(config.engines), language)
         rules = self._settings.line_rules
         reported_s = -_PROGRESS_EVERY_S
-        with Spool() as spool:
+
+        def work(items: Iterator[Item], spool: Spool) -> Iterator[Out]:
             if lyrics:
-                work = partial(align_lyrics, lyrics=lyrics, spool=spool, engines=engines, rules=rules)
-            else:
-                work = partial(align_heard, spool=spool, engines=engines, rules=rules)
-            async with aclosing(run_engine(work, source)) as results:
+                return align_lyrics(items, lyrics, spool, engines, rules)
+            return align_heard(items, spool, engines, rules)
+
+        def run(items: Iterator[Item]) -> Iterator[Out | PartStored | Resumed]:
+            if not self._store or not (config.keep_parts or config.parts):
+                return work(items, spool)
+            asked = repr((language, lyrics, rules))
+            keys = [part.key for part in config.parts]
+            return aligned(items, work, spool, engines, asked, self._store, keys, keep=config.keep_parts)
+
+        with Spool() as spool:
+            async with aclosing(run_engine(run, source)) as results:
                 async for result in results:
                     if isinstance(result, Relay):
                         yield result.message
