@@ -67,4 +67,5 @@ def test_r20_who_computes_nothing_is_killed_in_every_stage_and_costs_nothing(
     assert all(kill.done for kill in kills)
     chaos.succeeded(events)
     assert rig.result(job) == undisturbed
-    assert rig.job(job)["attempt"] == 1
+    # Parts of the job before have the same content; while they are removed they are not stored anew.
+    assert set(chaos.reasons(events)) <= {"OBJECT_REMOVED"}

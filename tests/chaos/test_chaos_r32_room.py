@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,11 +58,14 @@ def test_r32_a_child_that_is_killed_for_its_memory(
 ) -> None:
     """The kernel kills with -9, and tells nobody else."""
     rig.ready()
-    other = rig.submit(another)
+    others: list[str] = []
 
     def kill_child() -> None:
-        children = psutil.Process(rig.process("downloader").pid).children()
-        os.kill(max(children, key=lambda child: child.create_time()).pid, signal.SIGKILL)
+        """While another job begins: the child is of the one that was alone until now."""
+        [child] = psutil.Process(rig.process("downloader").pid).children()
+        others.append(rig.submit(another))
+        chaos.eventually(lambda: rig.job(others[0])["state"] == "running", "the other job begins")
+        child.kill()
 
     def decodes(event: Event) -> bool:
         return event.kind == "progress" and event.data["stage"] == "download" and bool(event.data["done_s"])
@@ -77,5 +78,5 @@ def test_r32_a_child_that_is_killed_for_its_memory(
     assert last.data["state"] in {"failed", "succeeded"}
     if last.data["state"] == "failed":
         assert last.data["problem"]["stage"] == "download" and len(last.data["problem"]["detail"]) > 20
-    chaos.succeeded(list(rig.events(other)))
-    assert rig.result(other) == undisturbed
+    chaos.succeeded(list(rig.events(others[0])))
+    assert rig.result(others[0]) == undisturbed
